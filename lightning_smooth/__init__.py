@@ -1,0 +1,54 @@
+"""Image classifiers whose robustness is proven: train, certify, report."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lightning_smooth._version import __version__
+
+if TYPE_CHECKING:
+    from lightning_smooth.callbacks import CertificationCallback
+    from lightning_smooth.certify import Certifier, GaussianCertifier
+    from lightning_smooth.errors import SmoothError
+    from lightning_smooth.modules import GaussianAugmentation, SmoothingModule
+    from lightning_smooth.records.certificate import Certificate
+    from lightning_smooth.records.prediction import Prediction
+    from lightning_smooth.smoothing import GaussianNoise, SmoothedClassifier
+    from lightning_smooth.trainer import SmoothTrainer
+
+_HOMES = {
+    "Certificate": "lightning_smooth.records.certificate",
+    "CertificationCallback": "lightning_smooth.callbacks",
+    "Certifier": "lightning_smooth.certify",
+    "GaussianAugmentation": "lightning_smooth.modules",
+    "GaussianCertifier": "lightning_smooth.certify",
+    "GaussianNoise": "lightning_smooth.smoothing",
+    "Prediction": "lightning_smooth.records.prediction",
+    "SmoothError": "lightning_smooth.errors",
+    "SmoothTrainer": "lightning_smooth.trainer",
+    "SmoothedClassifier": "lightning_smooth.smoothing",
+    "SmoothingModule": "lightning_smooth.modules",
+}
+
+__all__ = [
+    "Certificate",
+    "CertificationCallback",
+    "Certifier",
+    "GaussianAugmentation",
+    "GaussianCertifier",
+    "GaussianNoise",
+    "Prediction",
+    "SmoothError",
+    "SmoothTrainer",
+    "SmoothedClassifier",
+    "SmoothingModule",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for: the report needs no torch."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,237 @@
+"""The verbs that need a trainer: LightningCLI, with a run folder and certification.
+
+What a setting is, is decided by one rule: the command line beats the YAML files, a later file
+beats an earlier one, and a checkpoint's stored hyperparameters decide nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pytorch_lightning import LightningDataModule
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+import lightning_smooth.certify
+import lightning_smooth.data
+import lightning_smooth.models  # noqa: F401  short names like --data MNIST find what is imported
+from lightning_smooth.callbacks.certification import CertificationCallback
+from lightning_smooth.callbacks.run_folder import RunFolder
+from lightning_smooth.errors import InputError
+from lightning_smooth.modules.base import SmoothingModule
+from lightning_smooth.trainer import SmoothTrainer
+
+_DATA = {"model", "dataloaders", "datamodule"}
+VERBS: dict[str, set[str]] = {
+    "run": _DATA,
+    "fit": {*_DATA, "train_dataloaders", "val_dataloaders"},
+    "certify": _DATA,
+    "validate": _DATA,
+    "test": _DATA,
+    "predict": _DATA,
+}
+"""Verb -> arguments of the trainer's method that the command line does not take."""
+
+_FOLDER_VARIABLE = "LIGHTNING_SMOOTH_FOLDER"
+"""Carries the run folder to the processes that a DDP strategy starts."""
+
+
+def output_folder(experiment: str = "run", root: str = "runs", folder: str | None = None) -> None:
+    """Where a run's files go: `<root>/<experiment>/<stamp>`, or `folder`.
+
+    Args:
+        experiment: name of the experiment; it also names the run in the report.
+        root: folder of all runs.
+        folder: the run's own folder; give that of an earlier run to go on with it.
+    """
+
+
+class SmoothCLI(LightningCLI):
+    """LightningCLI for one verb; `for_verb` makes the class."""
+
+    verbs: ClassVar[dict[str, set[str]]] = VERBS
+
+    @classmethod
+    def for_verb(cls, verb: str) -> type[SmoothCLI]:
+        """Return a command line that knows only `verb`: building the others takes seconds."""
+        return type("SmoothCLI", (cls,), {"verbs": {verb: VERBS[verb]}, "subcommands": _only(verb)})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the output folder and the certification to Lightning's arguments."""
+        parser.add_function_arguments(output_folder, "output")
+        parser.add_lightning_class_args(CertificationCallback, "certification")
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep what the command says, and warn where the checkpoint was trained otherwise."""
+        settings = self.config[self.config.subcommand]
+        path = settings.get("ckpt_path")
+        if not path or path in ("best", "last", "hpc", "registry"):
+            return
+        if not Path(path).is_file():
+            raise InputError(
+                f"There is no checkpoint {path}: give the path of one that `fit` wrote "
+                "(runs/EXPERIMENT/STAMP/checkpoints/*.ckpt)."
+            )
+        stored = _hyperparameters(Path(path))
+        given = settings.model.get("init_args", settings.model)
+        for name, value in sorted(stored.items()):
+            now = given.get(name, value)
+            if _plain(now) and _plain(value) and now != value:
+                rank_zero_warn(
+                    f"The checkpoint was trained with {name} = {value!r}; the command says "
+                    f"{now!r}, and the command decides."
+                )
+
+    def before_instantiate_classes(self) -> None:
+        """Settle the run's folder, and send everything that writes there."""
+        verb = str(self.subcommand)
+        settings = self.config[verb]
+        self.folder = _settle_folder(settings, verb)
+        settings.trainer.default_root_dir = str(self.folder)
+        if settings.certification.name == "run":
+            settings.certification.name = settings.output.experiment
+        for logger in _listed(settings.trainer.get("logger")):
+            init = logger.get("init_args") if hasattr(logger, "get") else None
+            if init is not None and init.get("save_dir") == "":
+                _place_logger(init, self.folder, verb)
+
+    def instantiate_trainer(self, **kwargs: Any) -> SmoothTrainer:
+        """Build the trainer, with the callback that keeps the run's folder first."""
+        trainer = super().instantiate_trainer(**kwargs)
+        config = self.parser.dump(self.config, skip_none=False, format="yaml")
+        folder = RunFolder(self.folder, verb=str(self.subcommand), config=_indent_out(config))
+        callbacks: list[Callback] = trainer.callbacks
+        callbacks.insert(0, folder)
+        return trainer
+
+    def after_fit(self) -> None:
+        """Say where the training is, and what comes next."""
+        rank_zero_info(f"Trained: {self.folder}. Next: {self._next('certify')}")
+
+    def after_certify(self) -> None:
+        """Say what comes next."""
+        rank_zero_info(f"Next: lightning-smooth report {_relative(self.folder)}")
+
+    def after_run(self) -> None:
+        """Write and announce the report, on the process that holds the records."""
+        if self.trainer.is_global_zero and self.trainer.certification.certificates:
+            from lightning_smooth.report import main as report
+
+            report([_relative(self.folder)])
+
+    def _next(self, verb: str) -> str:
+        folder = _relative(self.folder)
+        return f"lightning-smooth {verb} --config {folder}/config.yaml --output.folder {folder}"
+
+
+def main(verb: str, args: Sequence[str]) -> None:
+    """Run one of `VERBS` with command line arguments.
+
+    Raises:
+        SmoothError: a user's mistake, in words for the user.
+        SystemExit: the arguments do not parse, or help was asked for.
+    """
+    # Lightning and torch talk past each other here; it is printed at every step otherwise.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
+    torch.set_float32_matmul_precision("highest")
+    try:
+        SmoothCLI.for_verb(verb)(
+            model_class=SmoothingModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            trainer_class=SmoothTrainer,
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_kwargs={"prog": "lightning-smooth"},
+            args=[verb, *args],
+        )
+    except MisconfigurationException as error:
+        raise InputError(str(error)) from error
+
+
+def _only(verb: str) -> Any:
+    return staticmethod(lambda: {verb: VERBS[verb]})
+
+
+def _settle_folder(settings: Any, verb: str) -> Path:
+    """Return the run's folder: as said, or the checkpoint's, or a new one."""
+    output = settings.output
+    inherited = os.environ.get(_FOLDER_VARIABLE)
+    if output.folder is not None:
+        return Path(output.folder)
+    if inherited and int(os.environ.get("LOCAL_RANK", 0)) > 0:
+        return Path(inherited)
+    path = settings.get("ckpt_path")
+    base = Path(output.root) / output.experiment
+    if verb not in ("run", "fit") and path:
+        home = Path(path).resolve().parent.parent
+        folder = home if (home / "config.yaml").is_file() else base / verb
+    elif verb not in ("run", "fit"):
+        folder = base / verb
+    else:
+        job = os.environ.get("SLURM_JOB_ID") or os.environ.get("TORCHELASTIC_RUN_ID")
+        folder = base / (job or time.strftime("%Y%m%d-%H%M%S"))
+        for number in range(1, 1000):
+            if job or not folder.exists():
+                break
+            folder = folder.with_name(f"{time.strftime('%Y%m%d-%H%M%S')}-{number}")
+    os.environ[_FOLDER_VARIABLE] = str(folder)
+    return folder
+
+
+def _place_logger(init: Any, folder: Path, verb: str) -> None:
+    """Send a logger into the run's folder; an earlier log of the same verb is kept."""
+    init.save_dir = str(folder)
+    if "version" not in init or "name" not in init or init.get("version"):
+        return
+    names = (f"{verb}-{number}" if number else verb for number in range(1000))
+    init.name = "logs"
+    init.version = next(name for name in names if not (folder / "logs" / name).exists())
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None or isinstance(value, bool):
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _hyperparameters(path: Path) -> dict[str, Any]:
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise InputError(
+            f"{path} is no checkpoint that can be loaded safely ({type(error).__name__}): give "
+            "one that `lightning-smooth fit` wrote."
+        ) from error
+    found = stored.get("hyper_parameters", {}) if isinstance(stored, dict) else {}
+    return dict(found)
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, int | float | str) and not isinstance(value, bool)
+
+
+def _indent_out(config: str) -> str:
+    """Take the verb's level out of a dumped configuration, so that any verb reads it."""
+    import yaml
+
+    (inner,) = (v for v in yaml.safe_load(config).values() if isinstance(v, dict))
+    for argument in ("ckpt_path", "weights_only", "return_predictions", "verbose"):
+        inner.pop(argument, None)
+    text: str = yaml.safe_dump(inner, sort_keys=False)
+    return text
+
+
+def _relative(folder: Path) -> str:
+    relative = os.path.relpath(folder)
+    return str(folder) if relative.startswith("..") else relative

@@ -1,0 +1,22 @@
+"""Data sets as LightningDataModules; every batch is (image in [0, 1], label, data set index)."""
+
+from lightning_smooth.data.base import ImageDataModule
+from lightning_smooth.data.cifar import CIFAR10, CIFAR100
+from lightning_smooth.data.digits import Digits
+from lightning_smooth.data.imagenet import ImageNet
+from lightning_smooth.data.mnist import MNIST, FashionMNIST
+from lightning_smooth.data.prepare import DATA_MODULES, prepare
+from lightning_smooth.data.sources import ImageBatch
+
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "DATA_MODULES",
+    "MNIST",
+    "Digits",
+    "FashionMNIST",
+    "ImageBatch",
+    "ImageDataModule",
+    "ImageNet",
+    "prepare",
+]

@@ -1,0 +1,1 @@
+"""Bounds, tests and radii in float64: numpy, scipy and statsmodels alone."""

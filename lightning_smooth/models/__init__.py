@@ -1,0 +1,20 @@
+"""Networks that take images in [0, 1]: the normalisation is their first layer."""
+
+from lightning_smooth.models.fingerprint import fingerprint
+from lightning_smooth.models.normalize import Normalize, normalization
+from lightning_smooth.models.resnet import CifarResNet
+from lightning_smooth.models.small import SmallConvNet
+from lightning_smooth.models.timm import TimmModel
+from lightning_smooth.models.torchvision import TorchvisionModel
+from lightning_smooth.models.weights import read_state_dict
+
+__all__ = [
+    "CifarResNet",
+    "Normalize",
+    "SmallConvNet",
+    "TimmModel",
+    "TorchvisionModel",
+    "fingerprint",
+    "normalization",
+    "read_state_dict",
+]

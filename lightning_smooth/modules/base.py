@@ -1,0 +1,183 @@
+"""What every training method shares: noise that is fresh, validation, optimizer, checks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightning_smooth.errors import InputError
+from lightning_smooth.smoothing.checks import check_images, check_labels, check_logits
+from lightning_smooth.smoothing.laws import Law
+from lightning_smooth.smoothing.rng import training_seed
+from lightning_smooth.smoothing.smoothed import evaluating
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""(images (B, C, H, W) in [0, 1], labels (B,), data set indices (B,))."""
+
+
+class SmoothingModule(pl.LightningModule, ABC):
+    """Trains a base classifier for smoothing. A subclass writes `law` and `loss`.
+
+    Args:
+        model: base classifier: (B, C, H, W) in [0, 1] -> logits (B, K). Normalisation is its
+            first layer, so that noise is added to images in [0, 1].
+        optimizer: from parameters to an optimizer.
+        scheduler: from the optimizer to a learning rate scheduler; None for a constant rate.
+        scheduler_interval: whether the scheduler steps after each epoch or each step.
+    """
+
+    allow_zero_length_dataloader_with_multiple_devices = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: OptimizerCallable,
+        scheduler: LRSchedulerCallable | None,
+        scheduler_interval: Literal["epoch", "step"],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.scheduler_interval = scheduler_interval
+        self._base_seed = 0
+
+    @property
+    @abstractmethod
+    def law(self) -> Law:
+        """The noise that the model is trained for; validation measures accuracy under it."""
+
+    @abstractmethod
+    def loss(
+        self, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the training loss.
+
+        Args:
+            images: (B, C, H, W) in [0, 1], without noise.
+            labels: (B,) classes.
+            generator: the one to draw noise from, on the device of `images`.
+
+        Returns:
+            The scalar loss, and logits (B, K) of one noisy copy of each image.
+        """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of the base classifier."""
+        logits: Tensor = self.model(images)
+        return logits
+
+    def setup(self, stage: str) -> None:
+        """Check that model and data fit together, before anything runs.
+
+        Raises:
+            InputError: the model does not take the data's images, or its classes are not the
+                data's.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        shape, classes = getattr(data, "image_shape", None), getattr(data, "num_classes", None)
+        if shape is None or classes is None:
+            return
+        name = type(data).__name__
+        try:
+            with evaluating(self.model):
+                logits = check_logits(self.model(torch.zeros(2, *shape, device=self.device)), 2)
+        except RuntimeError as error:
+            raise InputError(
+                f"The model does not take the images of {name}, {tuple(shape)} (C, H, W): {error}"
+            ) from error
+        if logits.shape[1] != classes:
+            raise InputError(
+                f"The model has {logits.shape[1]} classes, but {name} has {classes}: set the "
+                f"model's num_classes to {classes}."
+            )
+
+    def on_fit_start(self) -> None:
+        """Take the seed from which the noise of every rank and step is derived."""
+        self._base_seed = torch.initial_seed()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss under fresh noise; logs `train/loss` and `train/noisy_accuracy`."""
+        images, labels, _ = batch
+        self._check(images, labels, batch_idx, None)
+        loss, logits = self.loss(images, labels, self._generator(images, batch_idx))
+        self._check(images, labels, batch_idx, logits)
+        self._log("train", {"loss": loss.detach(), "noisy_accuracy": _rate(logits, labels)}, images)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log `val/loss` (noisy), `val/clean_accuracy` and `val/noisy_accuracy`."""
+        self._evaluate("val", batch, batch_idx)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log `test/loss` (noisy), `test/clean_accuracy` and `test/noisy_accuracy`."""
+        self._evaluate("test", batch, batch_idx)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the base classifier's classes, (B,). The smoothed one's are certified instead."""
+        return self(batch[0]).argmax(dim=1)
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimizer and, if there is one, the scheduler."""
+        optimizer = self.optimizer(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        scheduler = self.scheduler(optimizer)
+        entry = {"scheduler": scheduler, "interval": self.scheduler_interval}
+        monitor = getattr(scheduler, "monitor", None)
+        if monitor is not None:
+            entry["monitor"] = monitor
+        return {"optimizer": optimizer, "lr_scheduler": entry}
+
+    def _evaluate(self, name: str, batch: Batch, batch_idx: int) -> None:
+        images, labels, _ = batch
+        self._check(images, labels, batch_idx, None)
+        # The same noise in every epoch, so that epochs can be compared.
+        generator = torch.Generator(images.device).manual_seed(
+            training_seed(-1, self.global_rank, batch_idx)
+        )
+        clean = self(images)
+        self._check(images, labels, batch_idx, clean)
+        noisy = self(images + self.law.like(images, generator))
+        figures = {
+            "loss": functional.cross_entropy(noisy, labels),
+            "clean_accuracy": _rate(clean, labels),
+            "noisy_accuracy": _rate(noisy, labels),
+        }
+        self._log(name, figures, images)
+
+    def _generator(self, images: Tensor, batch_idx: int) -> torch.Generator:
+        step = (self.current_epoch << 32) + batch_idx
+        seed = training_seed(self._base_seed, self.global_rank, step)
+        return torch.Generator(images.device).manual_seed(seed)
+
+    def _check(
+        self, images: Tensor, labels: Tensor, batch_idx: int, logits: Tensor | None
+    ) -> None:
+        if batch_idx and images.device.type != "cpu":  # a check waits for the device
+            return
+        if logits is None:
+            check_images(images)
+        else:
+            check_labels(labels, check_logits(logits, len(images)).shape[1])
+
+    def _log(self, name: str, figures: dict[str, Tensor], images: Tensor) -> None:
+        training = name == "train"
+        self.log_dict(
+            {f"{name}/{key}": value for key, value in figures.items()},
+            on_step=training,
+            on_epoch=not training,
+            prog_bar=True,
+            sync_dist=not training,
+            batch_size=len(images),
+        )
+
+
+def _rate(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(dim=1) == labels).float().mean()

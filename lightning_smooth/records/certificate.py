@@ -1,0 +1,125 @@
+"""The certificate: what was measured for one image, and what follows from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightning_smooth.errors import RecordError
+from lightning_smooth.types import ABSTAIN, Guarantee
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """What was measured for one image, and the verdict that follows.
+
+    Every verdict can be computed again from what is here: `hits` of `n` draws voted for
+    `candidate`, the bound `p_lower` follows from them and the ledger, the radius from the bound
+    and `parameters`.
+
+    Attributes:
+        index: the image's index in its data set; it keys the noise.
+        label: the true class, or None where it is not known.
+        candidate: the class that the selection draws chose and the other draws tested.
+        predicted: `candidate`, or -1 for an abstention.
+        radius: certified radius in `radius_unit`, rounded down; 0 for an abstention; None where
+            only decisions were made.
+        radius_unit: `l2`: Euclidean norm over all pixels, in units of pixels in [0, 1].
+        guarantee: `certified`, `surrogate` or `estimated` (see `lightning_smooth.types`).
+        hits: draws, of the `n`, that voted for `candidate`.
+        n: draws that the bound was computed from.
+        n0: draws that chose the candidate, none of them among the `n`.
+        p_lower: lower confidence bound of the candidate's probability.
+        alpha: failure probability of the certificate as a whole.
+        ledger: alpha, by the random steps that spend it.
+        method: the certifier's name.
+        parameters: its settings: what, beside the model and the image, the draws depend on.
+        seed: seed of the noise.
+        seconds: wall time that the image took.
+        votes: class -> count over the `n` draws; classes without votes are left out.
+        votes0: the same over the `n0` draws.
+        decisions: for each target asked for: `held`, `not held` or `undecided`.
+    """
+
+    index: int
+    label: int | None
+    candidate: int
+    predicted: int
+    radius: float | None
+    radius_unit: str
+    guarantee: Guarantee
+    hits: int
+    n: int
+    n0: int
+    p_lower: float
+    alpha: float
+    ledger: Mapping[str, float]
+    method: str
+    parameters: Mapping[str, Any]
+    seed: int
+    seconds: float
+    votes: Mapping[int, int] = field(default_factory=dict)
+    votes0: Mapping[int, int] = field(default_factory=dict)
+    decisions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the smoothed classifier abstained."""
+        return self.predicted == ABSTAIN
+
+    @property
+    def correct(self) -> bool:
+        """Whether the certified class is the label; False where there is no label."""
+        return self.label is not None and self.predicted == self.label
+
+    def holds_at(self, radius: float) -> bool:
+        """Whether the prediction is right and certified at `radius`, as the tables count it."""
+        return self.correct and self.radius is not None and self.radius >= radius
+
+    def to_json(self) -> str:
+        """One line of JSON, without its line end; floats keep every bit."""
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Certificate:
+        """Read what `to_json` wrote.
+
+        Raises:
+            RecordError: the line is not JSON, or its fields are not those of a certificate.
+        """
+        try:
+            fields = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise RecordError(f"not JSON: {error.msg} at column {error.colno}") from error
+        if not isinstance(fields, dict):
+            raise RecordError("not a JSON object")
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        unknown = sorted(set(fields) - set(known))
+        missing = sorted(
+            name
+            for name, f in known.items()
+            if name not in fields and f.default_factory is dataclasses.MISSING
+        )
+        if unknown or missing:
+            raise RecordError(f"unknown fields {unknown}, missing fields {missing}")
+        for name in ("votes", "votes0"):
+            fields[name] = {int(k): v for k, v in fields.get(name, {}).items()}
+        certificate = cls(**fields)
+        _check_types(certificate)
+        return certificate
+
+
+def _check_types(c: Certificate) -> None:
+    whole = {"index": c.index, "candidate": c.candidate, "predicted": c.predicted}
+    whole |= {"hits": c.hits, "n": c.n, "n0": c.n0, "seed": c.seed}
+    for name, value in whole.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise RecordError(f"`{name}` is {value!r}, not an integer")
+    real = {"p_lower": c.p_lower, "alpha": c.alpha, "seconds": c.seconds, "radius": c.radius or 0}
+    for name, number in real.items():
+        if not isinstance(number, int | float) or not math.isfinite(number):
+            raise RecordError(f"`{name}` is {number!r}, not a finite number")

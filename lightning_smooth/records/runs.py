@@ -1,0 +1,302 @@
+"""Runs as a report reads them: a run folder, a records file, or a log of the literature."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lightning_smooth.errors import InputError, RecordError
+from lightning_smooth.maths.radius import largest_gaussian_radius
+from lightning_smooth.records.certificate import Certificate
+from lightning_smooth.records.frames import certificate_frame
+from lightning_smooth.records.published import decode_log, is_published_header, read_published
+from lightning_smooth.records.store import FINGERPRINT, RecordFile, differences, read_records
+
+RECORDS = "records.jsonl"
+PARTS = "records.parts"
+UNKNOWN = "unknown"
+"""Guarantee of a log that does not state one."""
+
+_HEAD = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What was measured on one model, ready to be tabulated.
+
+    Attributes:
+        name: what tables and legends call it.
+        path: what was read: a folder or a file.
+        files: the files whose lines these are.
+        frame: one row an image, with the columns of `lightning_smooth.records.frames`.
+        header: header of the records; None for a published log.
+        guarantee: `certified`, `surrogate` or `estimated` (several are joined by commas), or
+            `unknown` where the log does not say.
+        largest_radius: the largest radius that n draws can certify; None where not known.
+        sigma: standard deviation of the noise, pixels in [0, 1]; None where not known.
+        complete: whether every requested image is there; None where not known.
+        requested: number of images asked for; None where not known.
+        notes: faults found and repairs made, one sentence each.
+    """
+
+    name: str
+    path: Path
+    files: tuple[Path, ...]
+    frame: pd.DataFrame
+    header: Mapping[str, Any] | None
+    guarantee: str
+    largest_radius: float | None
+    sigma: float | None
+    complete: bool | None
+    requested: int | None
+    notes: tuple[str, ...]
+
+
+def load_run(path: str | Path) -> Run:
+    """Load one run; what kind it is, its content says.
+
+    Args:
+        path: a run folder (with `records.jsonl`, or `records.parts/` of a run that was stopped or
+            still goes on), a records file, or a published log.
+
+    Raises:
+        RecordError: there is nothing to read at `path`, or it is damaged beyond a torn last line.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _load_folder(path)
+    if not path.exists():
+        raise RecordError(
+            f"Expected a run folder, a records file (.jsonl) or a published log (.tsv) at {path}, "
+            "but nothing is there. Check the path; run folders lie in runs/<experiment>/."
+        )
+    first = _first_line(path)
+    if first.startswith("{"):
+        return _from_records(path, [path])
+    if not first or is_published_header(first):
+        return _from_published(path)
+    raise RecordError(
+        f"Expected {path} to be a records file or a published log, but it starts with "
+        f"{first[:60]!r}. A records file starts with a JSON object, a published log with the "
+        "tab-separated names idx label predict radius correct time."
+    )
+
+
+def load_runs(paths: Iterable[str | Path]) -> list[Run]:
+    """Load several runs and give each a name of its own.
+
+    Runs of one name are told apart by their folder (its stamp), or else by their path.
+
+    Raises:
+        InputError: no path is given, or one is given twice.
+        RecordError: as for `load_run`.
+    """
+    given = [Path(path) for path in paths]
+    if not given:
+        raise InputError("Expected at least one run to report, but got none. Give a run folder.")
+    twice = [p for p, times in Counter(p.resolve() for p in given).items() if times > 1]
+    if twice:
+        raise InputError(f"Expected each run once, but {twice[0]} is given twice. Give it once.")
+    runs = [load_run(path) for path in given]
+    for label in (_stamp, lambda run: str(run.path)):
+        common = {name for name, times in Counter(run.name for run in runs).items() if times > 1}
+        runs = [
+            replace(run, name=f"{run.name} ({label(run)})") if run.name in common else run
+            for run in runs
+        ]
+    return runs
+
+
+def run_folder(run: Run) -> Path | None:
+    """The folder that holds what else the run left (samples, configuration), if it has one."""
+    if run.header is None:
+        return None
+    return run.path if run.path.is_dir() else run.path.parent
+
+
+def _stamp(run: Run) -> str:
+    folder = run_folder(run) or run.path.parent
+    return folder.resolve().name
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            text, _ = decode_log(_whole_characters(file.read(_HEAD)), path.name)
+    except OSError as error:
+        raise RecordError(
+            f"Expected {path} to be readable, but: {error.strerror}. Check its permissions."
+        ) from error
+    return next((line for line in text.split("\n") if line.strip()), "").strip()
+
+
+def _whole_characters(head: bytes) -> bytes:
+    """Cut a line off that the end of the buffer may have split inside a character."""
+    end = head.rfind(b"\n")
+    if len(head) < _HEAD or head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return head
+    return head[: end + 1] if end >= 0 else head.decode("utf-8", "ignore").encode()
+
+
+def _from_published(path: Path) -> Run:
+    log = read_published(path)
+    return Run(
+        name=path.stem,
+        path=path,
+        files=(path,),
+        frame=log.frame,
+        header=None,
+        guarantee=UNKNOWN,
+        largest_radius=None,
+        sigma=None,
+        complete=False if log.torn or log.frame.empty else None,
+        requested=None,
+        notes=log.notes,
+    )
+
+
+def _load_folder(folder: Path) -> Run:
+    merged = folder / RECORDS
+    parts = sorted((folder / PARTS).glob("*.jsonl"))
+    files = ([merged] if merged.exists() else []) + parts
+    if files:
+        return _from_records(folder, files)
+    inside = sorted({p.parent for p in folder.glob(f"*/{RECORDS}")})
+    inside += sorted({p.parent.parent for p in folder.glob(f"*/{PARTS}/*.jsonl")} - set(inside))
+    if inside:
+        names = ", ".join(str(p) for p in inside[:5])
+        more = f" and {len(inside) - 5} more" if len(inside) > 5 else ""
+        raise RecordError(
+            f"Expected {folder} to be a run folder, but it holds run folders: {names}{more}. "
+            "Give one or several of them."
+        )
+    raise RecordError(
+        f"Looked for {RECORDS} and {PARTS}/*.jsonl in {folder}, but neither is there. Certify "
+        "first (`lightning-smooth certify`), or give the path of a published log."
+    )
+
+
+def _from_records(path: Path, files: Sequence[Path]) -> Run:
+    notes: list[str] = []
+    contents = [(file, c) for file in files if (c := _read(file, notes)) is not None]
+    if not contents:
+        raise RecordError(
+            f"The records of {path} end before their first line does: no image was certified yet. "
+            "Run the certification again; it starts over."
+        )
+    header = contents[0][1].header
+    found: dict[int, Certificate] = {}
+    for file, content in contents:
+        _check_same_run(contents[0], (file, content))
+        if content.torn:
+            notes.append(
+                f"The last line of {file.name} is torn (it was being written when the run was "
+                "stopped) and left out; certifying again with the same command makes it anew."
+            )
+        for certificate in content.certificates:
+            _add(found, certificate, file)
+    certificates = [found[index] for index in sorted(found)]
+    requested = _whole(_part(header, "selection").get("images"))
+    running = any(file.parent.name == PARTS for file, _ in contents)
+    complete = _completeness(len(certificates), requested, notes, running=running)
+    return Run(
+        name=str(header.get("name") or path.stem),
+        path=path,
+        files=tuple(files),
+        frame=certificate_frame(certificates),
+        header=header,
+        guarantee=_guarantee(certificates, notes),
+        largest_radius=_largest_radius(_part(header, "certifier"), notes),
+        sigma=_number(_part(header, "certifier").get("sigma")),
+        complete=complete,
+        requested=requested,
+        notes=tuple(notes),
+    )
+
+
+def _read(file: Path, notes: list[str]) -> RecordFile | None:
+    try:
+        if b"\n" not in file.read_bytes():
+            notes.append(f"{file.name} ends within its header and holds no image.")
+            return None
+    except OSError as error:
+        raise RecordError(f"{file} cannot be read: {error.strerror}. Check it.") from error
+    return read_records(file)
+
+
+def _check_same_run(one: tuple[Path, RecordFile], other: tuple[Path, RecordFile]) -> None:
+    parts = [
+        {key: content.header.get(key, {}) for key in FINGERPRINT} for _, content in (other, one)
+    ]
+    changed = differences(parts[0], parts[1])
+    if changed:
+        raise RecordError(
+            f"{one[0]} and {other[0]} belong to different runs:\n  " + "\n  ".join(changed)
+            + "\nMove one of them away."
+        )  # fmt: skip
+
+
+def _add(found: dict[int, Certificate], certificate: Certificate, file: Path) -> None:
+    known = found.setdefault(certificate.index, certificate)
+    if replace(known, seconds=0.0) != replace(certificate, seconds=0.0):
+        raise RecordError(
+            f"{file} has a second record of image {certificate.index} that contradicts the first: "
+            "delete one of them."
+        )
+
+
+def _completeness(
+    held: int, requested: int | None, notes: list[str], *, running: bool
+) -> bool | None:
+    if requested is None:
+        if running:
+            notes.append(f"The run is still going on or was stopped; it holds {held:,} images.")
+        return False if running else None
+    if held < requested:
+        notes.append(
+            f"Incomplete: {held:,} of {requested:,} images. The run is still going on or was "
+            "stopped; the same command goes on where it stopped."
+        )
+    return held >= requested
+
+
+def _guarantee(certificates: Sequence[Certificate], notes: list[str]) -> str:
+    counts = Counter(c.guarantee for c in certificates)
+    if len(counts) > 1:
+        listed = ", ".join(f"{counts[name]} {name}" for name in sorted(counts))
+        notes.append(f"The guarantees differ from image to image: {listed}.")
+    return ", ".join(sorted(counts)) or UNKNOWN
+
+
+def _largest_radius(certifier: Mapping[str, Any], notes: list[str]) -> float | None:
+    if certifier.get("method") != "gaussian":
+        return None
+    n, alpha, sigma = (_number(certifier.get(name)) for name in ("n", "alpha", "sigma"))
+    if n is None or alpha is None or sigma is None:
+        notes.append("The header lacks n, alpha or sigma: the largest radius is unknown.")
+        return None
+    try:
+        return largest_gaussian_radius(int(n), alpha, sigma)
+    except InputError as error:
+        notes.append(f"The largest radius is unknown: {error}")
+        return None
+
+
+def _part(header: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    part = header.get(key)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _number(value: object) -> float | None:
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if real and math.isfinite(value) else None  # type: ignore[arg-type]
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

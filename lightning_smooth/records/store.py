@@ -1,0 +1,345 @@
+"""Records on disk: append-only, resumable, bound to what they were measured on.
+
+A records file is JSON lines: a header, then one certificate a line. While a certification runs,
+each rank appends to a file of its own under `<name>.parts/`; at the end they are merged, sorted
+by index, into the records file, which is replaced in one step. A process killed at any moment
+loses at most the line that it was writing; that torn line is put aside in `<name>.torn`, and its
+image is certified again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Final
+
+from lightning_smooth.errors import InputError, RecordError
+from lightning_smooth.records.certificate import Certificate
+
+FORMAT: Final = "lightning_smooth"
+VERSION: Final = 1
+FINGERPRINT: Final = ("model", "certifier", "data")
+"""Parts of the header that must agree before records may share a file."""
+
+_SYNC_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """What one records file holds.
+
+    Attributes:
+        header: its first line.
+        certificates: every whole line after it, in the order of the file.
+        torn: the last line, if it was cut off while being written; else empty.
+    """
+
+    header: dict[str, Any]
+    certificates: list[Certificate]
+    torn: str = ""
+
+
+def read_records(path: Path) -> RecordFile:
+    """Read a records file, whole or cut off.
+
+    Raises:
+        RecordError: the file is missing or empty, is no records file, or a line other than the
+            last is damaged (the message names the line).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecordError(f"There are no records at {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"The records {path} cannot be read: {error}.") from error
+    *lines, torn = text.split("\n")
+    if not lines:
+        raise RecordError(f"{path} has no header line: delete it and certify again.")
+    header = _read_header(path, lines[0])
+    certificates = [_read_line(path, number, line) for number, line in enumerate(lines[1:], 2)]
+    return RecordFile(header, certificates, torn)
+
+
+def _read_header(path: Path, line: str) -> dict[str, Any]:
+    try:
+        header = json.loads(line)
+    except json.JSONDecodeError:
+        header = None
+    if not isinstance(header, dict) or header.get("records") != FORMAT:
+        raise RecordError(f"{path} does not start with the header of a records file.")
+    if header.get("version") != VERSION:
+        raise RecordError(
+            f"{path} has format version {header.get('version')!r}; this package reads {VERSION}."
+        )
+    return header
+
+
+def _read_line(path: Path, number: int, line: str) -> Certificate:
+    try:
+        return Certificate.from_json(line)
+    except RecordError as error:
+        raise RecordError(
+            f"{path}, line {number} is damaged ({error}). Delete that line and run the same "
+            "command again: its image will be certified anew, the others are kept."
+        ) from error
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """List what differs between two nested mappings, a line each.
+
+    >>> differences({"certifier": {"sigma": 0.5}}, {"certifier": {"sigma": 0.25}})
+    ['certifier.sigma: 0.25 in the records, 0.5 now']
+    """
+    found: list[str] = []
+    for key in sorted({*ours, *theirs}):
+        now, then = ours.get(key), theirs.get(key)
+        if isinstance(now, Mapping) and isinstance(then, Mapping):
+            found += differences(now, then, f"{prefix}{key}.")
+        elif now != then:
+            found.append(f"{prefix}{key}: {_short(then)} in the records, {_short(now)} now")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if not isinstance(value, str) else value
+    return text if len(text) <= 40 else text[:12] + "..."
+
+
+class RecordStore:
+    """The records of one certification, shared by its ranks.
+
+    Order of use: `recover` on one rank, then (after a barrier) `read` on every rank, `open` and
+    `append` on every rank, and (after a barrier) `merge` on one.
+
+    Args:
+        path: the records file.
+        rank: number of this process.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+
+    def __init__(self, path: Path | str, *, rank: int = 0) -> None:
+        self.path = Path(path)
+        self.parts = self.path.with_name(self.path.stem + ".parts")
+        self.rank = rank
+        self.header: dict[str, Any] | None = None
+        self.certificates: list[Certificate] = []
+        self._file: IO[str] | None = None
+        self._synced = 0.0
+        try:
+            self.parts.mkdir(parents=True, exist_ok=True)
+            probe = self.parts / f".probe{rank}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                f"The output folder {self.path.parent} cannot be written ({error.strerror}): "
+                "choose another with --output.folder."
+            ) from error
+
+    def recover(self) -> list[str]:
+        """Gather what earlier processes left into the records file.
+
+        Returns:
+            What was done about torn lines, a sentence each.
+
+        Raises:
+            RecordError: a file is damaged, files contradict each other, or another process is
+                writing here.
+        """
+        self._refuse_company()
+        notes = [note for file in self._files() for note in _repair(file)]
+        self.read()
+        if self.header is not None:
+            self._replace(self.header, self.certificates)
+        for part in self._part_files():
+            part.unlink()
+        return notes
+
+    def read(self) -> None:
+        """Read what is recorded into `header` and `certificates`, sorted by index.
+
+        Raises:
+            RecordError: a file is damaged, or files contradict each other.
+        """
+        found: dict[int, Certificate] = {}
+        self.header = None
+        for file in self._files():
+            content = read_records(file)
+            if self.header is None:
+                self.header = content.header
+            self._check_header(content.header, file)
+            for certificate in content.certificates:
+                _add(found, certificate, file)
+        self.certificates = [found[index] for index in sorted(found)]
+
+    def check(self, header: Mapping[str, Any]) -> None:
+        """Check that the records belong to what `header` describes.
+
+        Raises:
+            RecordError: they do not; the message says what differs.
+        """
+        if self.header is None:
+            return
+        changed = differences(_fingerprint(header), _fingerprint(self.header))
+        if changed:
+            raise RecordError(
+                f"The records {self.path} belong to something else:\n  "
+                + "\n  ".join(changed)
+                + "\nGive the settings that they were made with, or another records file "
+                "(--certification.records NAME.jsonl), or another --output.folder."
+            )
+
+    def open(self, header: Mapping[str, Any]) -> None:
+        """Start appending under `header`, which is checked against what is recorded.
+
+        Raises:
+            RecordError: the records belong to something else, or another process is writing.
+        """
+        self.check(header)
+        self.header = {"records": FORMAT, "version": VERSION, **(self.header or {}), **header}
+        try:
+            self._file = self._part(self.rank).open("a", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{self.parts} cannot be written: {error.strerror}.") from error
+        _lock(self._file, self._part(self.rank))
+        if self._file.tell() == 0:
+            self._write(json.dumps(self.header, separators=(",", ":")))
+
+    def append(self, certificate: Certificate) -> None:
+        """Write one certificate; it is with the operating system when this returns.
+
+        Raises:
+            RecordError: the store is not open, or the disk refuses the line.
+        """
+        self._write(certificate.to_json())
+
+    def close(self) -> None:
+        """Stop appending."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def merge(self) -> list[Certificate]:
+        """Merge every rank's file into the records file, and return the certificates by index.
+
+        Raises:
+            RecordError: files are damaged or contradict each other, or there is nothing to merge.
+        """
+        self.close()
+        latest = self.header
+        self.read()
+        header = latest or self.header
+        if header is None:
+            raise RecordError(f"There is nothing to merge at {self.path}.")
+        self._replace(header, self.certificates)
+        for part in self._part_files():
+            part.unlink()
+        with contextlib.suppress(OSError):
+            self.parts.rmdir()
+        return self.certificates
+
+    def _write(self, line: str) -> None:
+        if self._file is None:
+            raise RecordError("The record store is not open: call `open` first.")
+        try:
+            self._file.write(line + "\n")
+            self._file.flush()
+            if time.monotonic() - self._synced > _SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            raise RecordError(
+                f"{self._part(self.rank)} cannot be written ({error.strerror}): make room and run "
+                "the same command again; what is recorded is kept."
+            ) from error
+
+    def _part(self, rank: int) -> Path:
+        return self.parts / f"rank{rank}.jsonl"
+
+    def _part_files(self) -> list[Path]:
+        return sorted(self.parts.glob("rank*.jsonl"))
+
+    def _files(self) -> Iterator[Path]:
+        if self.path.exists():
+            yield self.path
+        yield from self._part_files()
+
+    def _replace(self, header: Mapping[str, Any], certificates: Iterable[Certificate]) -> None:
+        fresh = self.path.with_name(self.path.name + ".new")
+        lines = [json.dumps(header, separators=(",", ":")), *(c.to_json() for c in certificates)]
+        try:
+            with fresh.open("w", encoding="utf-8") as file:
+                file.write("\n".join(lines) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
+        except OSError as error:
+            raise RecordError(
+                f"{self.path} cannot be written ({error.strerror}): make room and run the same "
+                f"command again; what is recorded lies in {self.parts}."
+            ) from error
+
+    def _check_header(self, header: Mapping[str, Any], file: Path) -> None:
+        changed = differences(_fingerprint(header), _fingerprint(self.header or {}))
+        if changed:
+            raise RecordError(
+                f"{file} and {self.path} belong to different runs:\n  " + "\n  ".join(changed)
+            )
+
+    def _refuse_company(self) -> None:
+        for part in self._part_files():
+            with part.open("a", encoding="utf-8") as file:
+                _lock(file, part)
+
+
+def _fingerprint(header: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: header.get(key, {}) for key in FINGERPRINT}
+
+
+def _add(found: dict[int, Certificate], certificate: Certificate, file: Path) -> None:
+    known = found.setdefault(certificate.index, certificate)
+    if replace(known, seconds=0.0) != replace(certificate, seconds=0.0):
+        raise RecordError(
+            f"{file} has a second record of image {certificate.index} that contradicts the first: "
+            "delete one of them."
+        )
+
+
+def _repair(path: Path) -> Iterator[str]:
+    """Cut a torn last line off, and keep it beside the file."""
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    if end == len(content) and content:
+        return
+    aside = path.with_suffix(".torn")
+    with aside.open("ab") as file:
+        file.write(content[end:] + b"\n")
+    if end == 0:
+        path.unlink()
+    else:
+        with path.open("r+b") as file:
+            file.truncate(end)
+    yield (
+        f"The last line of {path} was cut off: moved to {aside.name}, "
+        "and its image will be certified again."
+    )
+
+
+def _lock(file: IO[str], path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on Windows: two writers are then the user's care
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise RecordError(
+            f"Another process is writing {path}: wait for it, or choose another --output.folder."
+        ) from None

@@ -1,0 +1,95 @@
+"""The smoothed classifier g: a base model under a law of noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from lightning_smooth.errors import check_count
+from lightning_smooth.smoothing.laws import Law
+from lightning_smooth.smoothing.rng import BLOCK, NoiseKey
+from lightning_smooth.smoothing.sampler import count_votes
+
+
+class SmoothedClassifier:
+    """g(x) = argmax_c P(f(x + e) = c), e drawn from `law` (Cohen et al. 2019, section 3).
+
+    Args:
+        model: f: images (B, C, H, W) in [0, 1] -> scores (B, K). It stays where it is (device,
+            dtype) and is evaluated in eval mode, without gradients and without autocast.
+        law: the noise.
+        batch_size: noisy copies in a forward pass.
+
+    Raises:
+        InputError: `batch_size` is below 1.
+    """
+
+    def __init__(self, model: nn.Module, law: Law, *, batch_size: int = BLOCK) -> None:
+        self.model = model
+        self.law = law
+        self.batch_size = check_count("batch_size", batch_size)
+        self._channels_last: bool | None = None
+
+    def votes(self, image: Tensor, key: NoiseKey, n: int) -> Tensor:
+        """Count the classes of `n` draws.
+
+        Args:
+            image: (C, H, W) in [0, 1].
+            key: whose draws.
+            n: how many, at least 1.
+
+        Returns:
+            (K,) int64 counts that add up to `n`.
+        """
+        check_count("n", n)
+        reference = _reference(self.model)
+        image = image.to(reference.device, reference.dtype)
+        with evaluating(self.model), torch.autocast(image.device.type, enabled=False):
+            if self._channels_last is None:
+                self._channels_last = _takes_channels_last(self.model, image)
+            return count_votes(
+                self.model,
+                image,
+                self.law,
+                key,
+                n=n,
+                batch_size=self.batch_size,
+                channels_last=self._channels_last,
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is, and so where the draws are made."""
+        return _reference(self.model).device
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put every module into eval mode, without gradients, and back as each was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _reference(model: nn.Module) -> Tensor:
+    tensors = [*model.parameters(), *model.buffers()]
+    floating = (tensor for tensor in tensors if tensor.is_floating_point())
+    return next(floating, torch.empty(0))
+
+
+def _takes_channels_last(model: nn.Module, image: Tensor) -> bool:
+    """Whether the faster layout works: a model that calls `view` on its features refuses it."""
+    batch = image.expand(2, *image.shape).contiguous(memory_format=torch.channels_last)
+    try:
+        model(batch)
+    except RuntimeError:
+        return False
+    return True

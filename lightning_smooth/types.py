@@ -1,0 +1,19 @@
+"""Small types and constants that every room shares."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+Guarantee = Literal["certified", "surrogate", "estimated"]
+"""What a radius rests on (THEORY section 0).
+
+`certified`: holds with probability >= 1 - alpha over the sampling alone.
+`surrogate`: as above, for a surrogate transformation instead of the real one.
+`estimated`: some bound in it was itself estimated by sampling.
+"""
+
+RadiusUnit = Literal["l2"]
+"""The unit of a radius: `l2` is the Euclidean norm of images whose pixels lie in [0, 1]."""
+
+ABSTAIN: Final = -1
+"""The class that a smoothed classifier answers when the votes do not decide."""
