@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     try:
-        return _run(verb, rest)
+        return _run(verb, rest, own=argv is None)
     except SmoothError as error:
         print(f"lightning-smooth {verb}: error: {error}", file=sys.stderr)
         return 2
@@ -69,14 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(verb: str, arguments: Sequence[str]) -> int:
+def _run(verb: str, arguments: Sequence[str], *, own: bool) -> int:
     rooms = {"report": "lightning_smooth.report", "data": "lightning_smooth.data.command"}
     if verb in rooms:
         command: Callable[[Sequence[str]], int] = import_module(rooms[verb]).main
         return command(arguments)
     from lightning_smooth import cli
 
-    cli.main(verb, arguments)
+    cli.main(verb, None if own else arguments)
     return 0
 
 

@@ -132,8 +132,13 @@ class SmoothCLI(LightningCLI):
         return f"lightning-smooth {verb} --config {folder}/config.yaml --output.folder {folder}"
 
 
-def main(verb: str, args: Sequence[str]) -> None:
-    """Run one of `VERBS` with command line arguments.
+def main(verb: str, args: Sequence[str] | None = None) -> None:
+    """Run one of `VERBS`.
+
+    Args:
+        verb: which.
+        args: what follows the verb on the command line; None takes both from the process's own
+            arguments, which is what a DDP strategy repeats in the processes that it starts.
 
     Raises:
         SmoothError: a user's mistake, in words for the user.
@@ -153,7 +158,7 @@ def main(verb: str, args: Sequence[str]) -> None:
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_kwargs={"prog": "lightning-smooth"},
-            args=[verb, *args],
+            args=None if args is None else [verb, *args],
         )
     except MisconfigurationException as error:
         raise InputError(str(error)) from error

@@ -10,11 +10,13 @@ image is certified again.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -130,7 +132,7 @@ class RecordStore:
         self.rank = rank
         self.header: dict[str, Any] | None = None
         self.certificates: list[Certificate] = []
-        self._file: IO[str] | None = None
+        self._file: FileIO | None = None
         self._synced = 0.0
         try:
             self.parts.mkdir(parents=True, exist_ok=True)
@@ -205,7 +207,7 @@ class RecordStore:
         self.check(header)
         self.header = {"records": FORMAT, "version": VERSION, **(self.header or {}), **header}
         try:
-            self._file = self._part(self.rank).open("a", encoding="utf-8")
+            self._file = self._part(self.rank).open("ab", buffering=0)
         except OSError as error:
             raise InputError(f"{self.parts} cannot be written: {error.strerror}.") from error
         _lock(self._file, self._part(self.rank))
@@ -249,8 +251,9 @@ class RecordStore:
         if self._file is None:
             raise RecordError("The record store is not open: call `open` first.")
         try:
-            self._file.write(line + "\n")
-            self._file.flush()
+            content = f"{line}\n".encode()
+            if self._file.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if time.monotonic() - self._synced > _SYNC_SECONDS:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
@@ -295,7 +298,7 @@ class RecordStore:
 
     def _refuse_company(self) -> None:
         for part in self._part_files():
-            with part.open("a", encoding="utf-8") as file:
+            with part.open("ab") as file:
                 _lock(file, part)
 
 
@@ -332,7 +335,7 @@ def _repair(path: Path) -> Iterator[str]:
     )
 
 
-def _lock(file: IO[str], path: Path) -> None:
+def _lock(file: IO[bytes] | FileIO, path: Path) -> None:
     try:
         import fcntl
     except ImportError:  # not on Windows: two writers are then the user's care

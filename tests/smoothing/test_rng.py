@@ -18,9 +18,7 @@ KEY = NoiseKey(0, 7, "estimation")
 
 
 def test_the_same_key_gives_the_same_numbers():
-    assert torch.equal(
-        standard_normal(KEY, 3, SHAPE, CPU), standard_normal(KEY, 3, SHAPE, CPU)
-    )
+    assert torch.equal(standard_normal(KEY, 3, SHAPE, CPU), standard_normal(KEY, 3, SHAPE, CPU))
 
 
 @pytest.mark.parametrize(
