@@ -7,13 +7,15 @@ beats an earlier one, and a checkpoint's stored hyperparameters decide nothing.
 from __future__ import annotations
 
 import os
+import sys
 import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
+import yaml
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -24,8 +26,8 @@ import lightning_smooth.certify
 import lightning_smooth.data
 import lightning_smooth.models  # noqa: F401  short names like --data MNIST find what is imported
 from lightning_smooth.callbacks.certification import CertificationCallback
-from lightning_smooth.callbacks.run_folder import RunFolder
-from lightning_smooth.errors import InputError
+from lightning_smooth.callbacks.run_folder import RunFolder, writable
+from lightning_smooth.errors import InputError, SmoothError
 from lightning_smooth.modules.base import SmoothingModule
 from lightning_smooth.trainer import SmoothTrainer
 
@@ -40,6 +42,7 @@ VERBS: dict[str, set[str]] = {
 }
 """Verb -> arguments of the trainer's method that the command line does not take."""
 
+_STARTS = ("-c", "--config", "-h", "--help", "--print_config")
 _FOLDER_VARIABLE = "LIGHTNING_SMOOTH_FOLDER"
 """Carries the run folder to the processes that a DDP strategy starts."""
 
@@ -63,6 +66,13 @@ class SmoothCLI(LightningCLI):
     def for_verb(cls, verb: str) -> type[SmoothCLI]:
         """Return a command line that knows only `verb`: building the others takes seconds."""
         return type("SmoothCLI", (cls,), {"verbs": {verb: VERBS[verb]}, "subcommands": _only(verb)})
+
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        """Build the verb's parser, with a usage of one line: `--help` has the rest."""
+        kwargs["usage"] = f"lightning-smooth {subcommand} --config FILE.yaml [--KEY VALUE ...]"
+        return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the output folder and the certification to Lightning's arguments."""
@@ -94,7 +104,9 @@ class SmoothCLI(LightningCLI):
         """Settle the run's folder, and send everything that writes there."""
         verb = str(self.subcommand)
         settings = self.config[verb]
-        self.folder = _settle_folder(settings, verb)
+        config = self.parser.dump(self.config, skip_none=False, format="yaml")
+        self.kept_config = _portable(config)
+        self.folder = writable(_settle_folder(settings, verb))
         settings.trainer.default_root_dir = str(self.folder)
         if settings.certification.name == "run":
             settings.certification.name = settings.output.experiment
@@ -105,10 +117,9 @@ class SmoothCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> SmoothTrainer:
         """Build the trainer, with the callback that keeps the run's folder first."""
-        trainer = super().instantiate_trainer(**kwargs)
-        config = self.parser.dump(self.config, skip_none=False, format="yaml")
-        folder = RunFolder(self.folder, verb=str(self.subcommand), config=_indent_out(config))
-        callbacks: list[Callback] = trainer.callbacks
+        trainer = cast(SmoothTrainer, super().instantiate_trainer(**kwargs))
+        folder = RunFolder(self.folder, verb=str(self.subcommand), config=self.kept_config)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         callbacks.insert(0, folder)
         return trainer
 
@@ -122,7 +133,8 @@ class SmoothCLI(LightningCLI):
 
     def after_run(self) -> None:
         """Write and announce the report, on the process that holds the records."""
-        if self.trainer.is_global_zero and self.trainer.certification.certificates:
+        trainer = cast(SmoothTrainer, self.trainer)
+        if trainer.is_global_zero and trainer.certification.certificates:
             from lightning_smooth.report import main as report
 
             report([_relative(self.folder)])
@@ -144,6 +156,12 @@ def main(verb: str, args: Sequence[str] | None = None) -> None:
         SmoothError: a user's mistake, in words for the user.
         SystemExit: the arguments do not parse, or help was asked for.
     """
+    given = sys.argv[2:] if args is None else args
+    if not any(arg.split("=")[0] in _STARTS or arg.startswith("--model") for arg in given):
+        raise InputError(
+            "Name an experiment, a YAML that says what to train on what; the smallest is "
+            "--config configs/digits.yaml."
+        )
     # Lightning and torch talk past each other here; it is printed at every step otherwise.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     torch.set_float32_matmul_precision("highest")
@@ -162,6 +180,16 @@ def main(verb: str, args: Sequence[str] | None = None) -> None:
         )
     except MisconfigurationException as error:
         raise InputError(str(error)) from error
+    except ValueError as error:
+        raise _own(error) from error
+
+
+def _own(error: BaseException) -> BaseException:
+    """Return the error of this package that a parser has wrapped; the error itself if none."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, SmoothError):
+        inner = inner.__cause__ or inner.__context__
+    return inner or error
 
 
 def _only(verb: str) -> Any:
@@ -218,21 +246,21 @@ def _hyperparameters(path: Path) -> dict[str, Any]:
             f"{path} is no checkpoint that can be loaded safely ({type(error).__name__}): give "
             "one that `lightning-smooth fit` wrote."
         ) from error
-    found = stored.get("hyper_parameters", {}) if isinstance(stored, dict) else {}
-    return dict(found)
+    if not isinstance(stored, dict) or "state_dict" not in stored:
+        raise InputError(f"{path} is no checkpoint: it has no state_dict.")
+    return dict(stored.get("hyper_parameters", {}))
 
 
 def _plain(value: Any) -> bool:
     return isinstance(value, int | float | str) and not isinstance(value, bool)
 
 
-def _indent_out(config: str) -> str:
-    """Take the verb's level out of a dumped configuration, so that any verb reads it."""
-    import yaml
-
+def _portable(config: str) -> str:
+    """Make a dumped configuration one that any verb reads, and that names no folder of its own."""
     (inner,) = (v for v in yaml.safe_load(config).values() if isinstance(v, dict))
-    for argument in ("ckpt_path", "weights_only", "return_predictions", "verbose"):
+    for argument in ("config", "ckpt_path", "weights_only", "return_predictions", "verbose"):
         inner.pop(argument, None)
+    inner["output"]["folder"] = None
     text: str = yaml.safe_dump(inner, sort_keys=False)
     return text
 

@@ -17,3 +17,10 @@ RadiusUnit = Literal["l2"]
 
 ABSTAIN: Final = -1
 """The class that a smoothed classifier answers when the votes do not decide."""
+
+Precision = Literal["float32", "bf16"]
+"""Arithmetic of the base classifier: as its weights are, or autocast to bfloat16.
+
+They are two functions, with two certificates: certify the one that is deployed. Noise is drawn
+and added in float32 with either.
+"""

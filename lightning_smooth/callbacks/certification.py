@@ -89,6 +89,12 @@ class CertificationCallback(Callback):
         if stage != "predict" or not _certifying(trainer):
             return
         self._warn_about_sigma(pl_module)
+        if str(trainer.precision).endswith("-true") and trainer.precision != "32-true":
+            raise InputError(
+                f"Expected the trainer's precision not to be {trainer.precision} here: it would "
+                "round the images before the noise is added, and certify others than those of the "
+                "data set. Give --certification.certifier.precision bf16 instead."
+            )
         path = Path(self.folder or trainer.default_root_dir) / self.records
         self._store = RecordStore(path, rank=trainer.global_rank)
         if trainer.is_global_zero:
@@ -188,7 +194,7 @@ class CertificationCallback(Callback):
         if dataset is None or not len(dataset):
             return
         places = np.linspace(0, len(dataset) - 1, min(self.val_images, len(dataset))).astype(int)
-        if trainer.fast_dev_run:
+        if getattr(trainer, "fast_dev_run", False):
             places = places[:2]
         model = _network(pl_module)
         found = []
@@ -216,7 +222,11 @@ class CertificationCallback(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         known = data is not None and hasattr(data, "fingerprint")
         wanted = _wanted(trainer)
-        where = {"device": str(pl_module.device.type), "dtype": str(pl_module.dtype)}
+        where = {
+            "device": str(pl_module.device.type),
+            "dtype": str(pl_module.dtype),
+            "batch_size": getattr(self.certifier, "batch_size", None),
+        }
         return {
             "name": self.name,
             "model": fingerprint(_network(pl_module)),

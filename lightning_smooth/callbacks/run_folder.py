@@ -77,6 +77,25 @@ def best_checkpoint(trainer: pl.Trainer) -> str | None:
     return found.best_model_path or found.last_model_path or None
 
 
+def writable(folder: Path) -> Path:
+    """Make a folder, and see that files can be written there.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"The output folder {folder} cannot be written ({error.strerror}): choose another "
+            "with --output.folder."
+        ) from error
+    return folder
+
+
 def write_once(path: Path, text: str) -> Path:
     """Write `text` to `path`, or beside it under a number if `path` holds something else.
 
@@ -86,22 +105,16 @@ def write_once(path: Path, text: str) -> Path:
     Raises:
         InputError: the folder cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for number in itertools.count():
-            name = path.name if not number else f"{path.stem}-{number}{path.suffix}"
-            file = path.with_name(name)
-            if not file.exists():
-                file.write_text(text, encoding="utf-8")
-                return file
-            if file.read_text(encoding="utf-8") == text:
-                return file
-    except OSError as error:
-        raise InputError(
-            f"The output folder {path.parent} cannot be written ({error.strerror}): choose "
-            "another with --output.folder."
-        ) from error
-    raise InputError(f"No free name for {path}.")
+    writable(path.parent)
+    for number in itertools.count():
+        name = path.name if not number else f"{path.stem}-{number}{path.suffix}"
+        file = path.with_name(name)
+        if not file.exists():
+            file.write_text(text, encoding="utf-8")
+        elif file.read_text(encoding="utf-8") != text:
+            continue
+        break
+    return file
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -142,6 +155,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if cuda else None,
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
         "commit": _commit(),
     }
 

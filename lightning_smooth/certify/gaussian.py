@@ -21,8 +21,8 @@ from lightning_smooth.records.prediction import Prediction
 from lightning_smooth.smoothing.checks import check_image
 from lightning_smooth.smoothing.laws import GaussianNoise
 from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, Stream, backend
-from lightning_smooth.smoothing.smoothed import SmoothedClassifier
-from lightning_smooth.types import ABSTAIN
+from lightning_smooth.smoothing.smoothed import SmoothedClassifier, check_precision
+from lightning_smooth.types import ABSTAIN, Precision
 
 
 class GaussianCertifier(Certifier):
@@ -39,10 +39,15 @@ class GaussianCertifier(Certifier):
         n: fresh draws that bound its probability; the radius is at most sigma PPF(alpha^(1/n)).
         alpha: probability with which a certificate may be wrong.
         seed: seed of the noise.
-        batch_size: noisy copies in a forward pass; it has no influence on the certificates.
+        batch_size: noisy copies in a forward pass; the counts do not depend on it, but for
+            scores that are equal to within rounding.
+        precision: arithmetic of the model: `float32` leaves it in the dtype of its weights,
+            `bf16` runs it under autocast (on a CPU up to twice as fast, and another classifier:
+            certify the one that is deployed).
 
     Raises:
-        InputError: sigma is not above 0, alpha not in (0, 1), n or n0 below 1.
+        InputError: sigma is not above 0, alpha not in (0, 1), n or n0 below 1, or the precision
+            is not known.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class GaussianCertifier(Certifier):
         alpha: float = 0.001,
         seed: int = 0,
         batch_size: int = BLOCK,
+        precision: Precision = "float32",
     ) -> None:
         self._law = GaussianNoise(sigma)
         self.sigma = self._law.sigma
@@ -61,6 +67,7 @@ class GaussianCertifier(Certifier):
         self.alpha = check_probability("alpha", alpha)
         self.seed = check_count("seed", seed, least=0)
         self.batch_size = check_count("batch_size", batch_size)
+        self.precision = check_precision(precision)
 
     def __repr__(self) -> str:
         return (
@@ -85,7 +92,9 @@ class GaussianCertifier(Certifier):
 
     def with_draws(self, *, n0: int, n: int) -> GaussianCertifier:
         """Return the same certifier with other numbers of draws."""
-        return GaussianCertifier(self.sigma, n0, n, self.alpha, self.seed, self.batch_size)
+        return GaussianCertifier(
+            self.sigma, n0, n, self.alpha, self.seed, self.batch_size, self.precision
+        )
 
     def describe(self) -> dict[str, Any]:
         """See `Certifier.describe`."""
@@ -97,6 +106,7 @@ class GaussianCertifier(Certifier):
             "alpha": self.alpha,
             "seed": self.seed,
             "block": BLOCK,
+            "precision": self.precision,
         }
 
     def predict(self, model: nn.Module, image: Tensor, *, index: int) -> Prediction:
@@ -158,6 +168,7 @@ class GaussianCertifier(Certifier):
                 "sigma": self.sigma,
                 "block": BLOCK,
                 "generator": backend(smoothed.device),
+                "precision": self.precision,
                 "classes": len(votes),
             },
             seed=self.seed,
@@ -167,7 +178,9 @@ class GaussianCertifier(Certifier):
         )
 
     def _smooth(self, model: nn.Module) -> SmoothedClassifier:
-        return SmoothedClassifier(model, self.law, batch_size=self.batch_size)
+        return SmoothedClassifier(
+            model, self.law, batch_size=self.batch_size, precision=self.precision
+        )
 
     def _votes(
         self, smoothed: SmoothedClassifier, image: Tensor, index: int, stream: Stream, n: int

@@ -145,6 +145,10 @@ class ImageDataModule(LightningDataModule):
         """What each label means, in the order of the labels."""
         return list(self._class_names)
 
+    def train_size(self) -> int:
+        """Return the number of images in the train split, those held out included."""
+        return len(self._source(train=True))
+
     def test_indices(self) -> list[int]:
         """List the indices that `skip` and `limit` choose from the test split, ascending."""
         return chosen(len(self._source(train=False)), skip=self.skip, limit=self.limit)
@@ -180,8 +184,8 @@ class ImageDataModule(LightningDataModule):
                 f"Expected `index` in 0..{len(source) - 1}, the test split of {self.title}, but "
                 f"got {index}."
             )
-        item = source[index]
-        return item.image, int(item.label)
+        image, label, _ = source[index]
+        return image, int(label)
 
     def fingerprint(self) -> dict[str, str | int]:
         """Say which test split this is, so that records of another one are not mixed with it.

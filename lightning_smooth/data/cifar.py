@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import torch
 import torchvision.datasets
 from torchvision.datasets.utils import check_integrity
-from torchvision.transforms import v2
 
+from lightning_smooth.data.augment import shift_and_flip
 from lightning_smooth.data.base import ImageDataModule
 from lightning_smooth.data.files import check_md5, fetch, missing
 from lightning_smooth.data.sources import ImageSource, TensorSource
 from lightning_smooth.errors import DataError
 
-CIFAR10_CLASSES: Final = tuple(
-    "airplane automobile bird cat deer dog frog horse ship truck".split()
-)
-CIFAR100_CLASSES: Final = tuple(
-    """
+_CLASSES_10 = "airplane automobile bird cat deer dog frog horse ship truck"
+_CLASSES_100 = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
     camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile
     cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp
-    lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree
-    orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum
-    rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider
-    squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train
-    trout tulip turtle wardrobe whale willow_tree wolf woman worm
-    """.split()
-)
+    lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom
+    oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+    possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake
+    spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor
+    train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
 
 
 class CIFAR10(ImageDataModule):
@@ -47,7 +43,7 @@ class CIFAR10(ImageDataModule):
     title = "CIFAR-10"
     num_classes = 10
     image_shape = (3, 32, 32)
-    _class_names = CIFAR10_CLASSES
+    _class_names = tuple(_CLASSES_10.split())
     default_val_size = 5000
     dataset: ClassVar[type[torchvision.datasets.CIFAR10]] = torchvision.datasets.CIFAR10
 
@@ -82,9 +78,7 @@ class CIFAR10(ImageDataModule):
     def _augment(self, source: ImageSource) -> ImageSource:
         if not self.augment or not isinstance(source, TensorSource):
             return source
-        return source.augmented(
-            v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()])
-        )
+        return source.augmented(shift_and_flip(32))
 
     def _files(self) -> list[tuple[Path, str]]:
         folder = self.root / self.dataset.base_folder
@@ -117,5 +111,5 @@ class CIFAR100(CIFAR10):
     name = "cifar100"
     title = "CIFAR-100"
     num_classes = 100
-    _class_names = CIFAR100_CLASSES
+    _class_names = tuple(_CLASSES_100.split())
     dataset = torchvision.datasets.CIFAR100

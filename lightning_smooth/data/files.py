@@ -35,8 +35,9 @@ def missing(title: str, path: Path, *, root: Path, command: str, reason: str = "
     """
     tried = f" Downloading it failed: {reason}." if reason else ""
     return DataError(
-        f"{title}: {path} is missing (root is {root}).{tried} Get it with `lightning-smooth data "
-        f"{command} --root {root}` on a machine with network, or put the data set's own files there."
+        f"{title}: {path} is missing (root is {root}).{tried} Get it with "
+        f"`lightning-smooth data {command} --root {root}` where there is a network, or put the "
+        f"data set's own files there."
     )
 
 

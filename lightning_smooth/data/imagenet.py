@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-from PIL import Image
 from torchvision.datasets import ImageFolder
-from torchvision.transforms import v2
+from torchvision.datasets.folder import find_classes
 
+from lightning_smooth.data.augment import centre, zoom_and_flip
 from lightning_smooth.data.base import ImageDataModule
 from lightning_smooth.data.sources import FileSource, ImageSource
 from lightning_smooth.errors import DataError, InputError, check_count
@@ -27,8 +25,9 @@ class ImageNet(ImageDataModule):
     train folder. Images are resized, also enlarged, then cropped at the centre; training images are
     cropped at random (`RandomResizedCrop`) and half of them mirrored. Nothing can be downloaded.
 
-    Without `class_list`, folders are numbered in the order of their names, as for the published
-    1000-class networks; with fewer than 1000 folders those numbers fit no such network.
+    Without `class_list`, the folders of train and val together are numbered in the order of their
+    names, as for the published 1000-class networks; with fewer than 1000 of them those numbers fit
+    no such network.
 
     Args:
         root: folder of all data sets; the images lie in its folder `imagenet`.
@@ -84,6 +83,10 @@ class ImageNet(ImageDataModule):
         if not any(self._folder(train=train).is_dir() for train in (True, False)):
             raise self._missing(self._folder(train=False))
 
+    def train_size(self) -> int:
+        """Return the number of images in the train folder, 0 if there is no such folder."""
+        return super().train_size() if self._folder(train=True).is_dir() else 0
+
     def _folder(self, *, train: bool) -> Path:
         return self.root / "imagenet" / ("train" if train else "val")
 
@@ -105,15 +108,16 @@ class ImageNet(ImageDataModule):
             raise DataError(
                 f"{self.title}: {error} Delete class folders without images, or put images there."
             ) from error
-        labels = self._labels_of(folder, data.classes)
+        labels = self._label_of_each(folder, data.classes)
         return FileSource(
             folder,
             [(path, labels[data.classes[number]]) for path, number in data.samples],
-            transform=_evaluation(self.resize, self.crop),
+            transform=centre(self.resize, self.crop),
             settings=f"resize {self.resize}, crop {self.crop}",
         )
 
-    def _labels_of(self, folder: Path, found: list[str]) -> dict[str, int]:
+    def _label_of_each(self, folder: Path, found: list[str]) -> dict[str, int]:
+        """Number the class folders: by `class_list`, else those of train and val together."""
         if self._labels:
             if unknown := [name for name in found if name not in self._labels]:
                 raise DataError(
@@ -121,29 +125,23 @@ class ImageNet(ImageDataModule):
                     f"({len(unknown)} such folders): add it there, or remove the folder."
                 )
             return self._labels
-        if len(found) != CLASSES:
+        folders = [self._folder(train=train) for train in (True, False)]
+        names = sorted({name for f in folders if f.is_dir() for name in find_classes(str(f))[0]})
+        if len(names) != CLASSES and self.num_classes != len(names):
             warnings.warn(
-                f"{folder} holds {len(found)} class folders instead of {CLASSES}, so num_classes "
-                f"is {len(found)} and labels count these folders: give `class_list` to keep the "
-                f"labels of a network for {CLASSES} classes.",
+                f"{folder.parent} holds {len(names)} class folders instead of {CLASSES}, so "
+                f"num_classes is {len(names)} and labels count these folders: give `class_list` to "
+                f"keep the labels of a network for {CLASSES} classes.",
                 stacklevel=2,
             )
-        self.num_classes = len(found)
-        self._class_names = tuple(found)
-        return {name: label for label, name in enumerate(found)}
+        self.num_classes = len(names)
+        self._class_names = tuple(names)
+        return {name: label for label, name in enumerate(names)}
 
     def _augment(self, source: ImageSource) -> ImageSource:
         if not isinstance(source, FileSource):
             return source
-        return source.transformed(
-            v2.Compose(
-                [v2.RandomResizedCrop(self.crop), v2.RandomHorizontalFlip(), v2.PILToTensor()]
-            )
-        )
-
-
-def _evaluation(resize: int, crop: int) -> Callable[[Image.Image], torch.Tensor]:
-    return v2.Compose([v2.Resize(resize), v2.CenterCrop(crop), v2.PILToTensor()])
+        return source.transformed(zoom_and_flip(self.crop))
 
 
 def read_class_list(path: Path) -> list[tuple[str, str]]:
@@ -170,8 +168,8 @@ def read_class_list(path: Path) -> list[tuple[str, str]]:
             names = [(line[0], " ".join(line[1:]) or line[0]) for line in words]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise InputError(
-            f"Expected `class_list` to be JSON like {{'0': ['n01440764', 'tench'], ...}} with every "
-            f"label from 0 on, or text with one folder name on each line, but {path} is not "
+            f"Expected `class_list` to be JSON like {{'0': ['n01440764', 'tench'], ...}} with "
+            f"every label from 0 on, or text with one folder name on each line, but {path} is not "
             f"({type(error).__name__}: {error})."
         ) from error
     if not names or len({folder for folder, _ in names}) != len(names):

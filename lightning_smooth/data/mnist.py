@@ -76,5 +76,5 @@ class FashionMNIST(MNIST):
 
     name = "fashion_mnist"
     title = "Fashion-MNIST"
-    _class_names = torchvision.datasets.FashionMNIST.classes
+    _class_names = tuple(torchvision.datasets.FashionMNIST.classes)
     dataset = torchvision.datasets.FashionMNIST

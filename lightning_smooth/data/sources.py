@@ -6,7 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -17,16 +17,9 @@ from lightning_smooth.errors import DataError, InputError
 Transform = Callable[[torch.Tensor], torch.Tensor]
 T = TypeVar("T")
 
-
-class ImageBatch(NamedTuple):
-    """What every loader yields; unpacks as `image, label, index`."""
-
-    image: torch.Tensor
-    """float32 in [0, 1], (B, C, H, W)."""
-    label: torch.Tensor
-    """int64, (B,)."""
-    index: torch.Tensor
-    """int64, (B,): the image's place in its split of the data set."""
+ImageBatch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""What every loader yields: image float32 (B, C, H, W) in [0, 1], label int64 (B,), index int64
+(B,), which is the image's place in its split of the data set."""
 
 
 class ImageSource(Dataset[ImageBatch]):
@@ -55,12 +48,12 @@ class ImageSource(Dataset[ImageBatch]):
     def __getitems__(self, indices: Sequence[int]) -> ImageBatch:
         index = torch.as_tensor(indices, dtype=torch.int64)
         image = self.pixels(indices).to(torch.float32).div_(self.scale)
-        return ImageBatch(image, self.labels[index], index)
+        return image, self.labels[index], index
 
     def __getitem__(self, index: int) -> ImageBatch:
         """Return one image without the batch dimension: (C, H, W), (), ()."""
-        batch = self.__getitems__([index])
-        return ImageBatch(batch.image[0], batch.label[0], batch.index[0])
+        image, label, place = self.__getitems__([index])
+        return image[0], label[0], place[0]
 
 
 class TensorSource(ImageSource):

@@ -98,6 +98,27 @@ class SmoothingModule(pl.LightningModule, ABC):
                 f"model's num_classes to {classes}."
             )
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that a checkpoint's weights are this model's, before they are loaded.
+
+        Raises:
+            InputError: names or shapes differ; the message shows the first of them.
+        """
+        own, stored = self.state_dict(), checkpoint["state_dict"]
+        faults = [f"{name} is missing" for name in own if name not in stored]
+        faults += [f"{name} is unknown" for name in stored if name not in own]
+        faults += [
+            f"{name} is {tuple(stored[name].shape)}, here {tuple(tensor.shape)}"
+            for name, tensor in own.items()
+            if name in stored and stored[name].shape != tensor.shape
+        ]
+        if faults:
+            more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+            raise InputError(
+                f"The checkpoint does not fit the model: {'; '.join(faults[:3])}{more}. Give the "
+                "model settings that it was trained with (config.yaml in its run's folder)."
+            )
+
     def on_fit_start(self) -> None:
         """Take the seed from which the noise of every rank and step is derived."""
         self._base_seed = torch.initial_seed()
@@ -121,7 +142,8 @@ class SmoothingModule(pl.LightningModule, ABC):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the base classifier's classes, (B,). The smoothed one's are certified instead."""
-        return self(batch[0]).argmax(dim=1)
+        classes: Tensor = self(batch[0]).argmax(dim=1)
+        return classes
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer and, if there is one, the scheduler."""

@@ -167,8 +167,10 @@ def _load_folder(folder: Path) -> Run:
     files = ([merged] if merged.exists() else []) + parts
     if files:
         return _from_records(folder, files)
-    inside = sorted({p.parent for p in folder.glob(f"*/{RECORDS}")})
-    inside += sorted({p.parent.parent for p in folder.glob(f"*/{PARTS}/*.jsonl")} - set(inside))
+    below = ("*", "*/*")
+    found = {p.parent for depth in below for p in folder.glob(f"{depth}/{RECORDS}")}
+    found |= {p.parent.parent for depth in below for p in folder.glob(f"{depth}/{PARTS}/*.jsonl")}
+    inside = sorted(found)
     if inside:
         names = ", ".join(str(p) for p in inside[:5])
         more = f" and {len(inside) - 5} more" if len(inside) > 5 else ""
@@ -260,8 +262,8 @@ def _completeness(
         return False if running else None
     if held < requested:
         notes.append(
-            f"Incomplete: {held:,} of {requested:,} images. The run is still going on or was "
-            "stopped; the same command goes on where it stopped."
+            f"Holds {held:,} of {requested:,} images: the run is still going on or was stopped; "
+            "the same command goes on where it stopped."
         )
     return held >= requested
 

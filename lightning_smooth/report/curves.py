@@ -20,8 +20,8 @@ from lightning_smooth.records.runs import UNKNOWN, Run
 from lightning_smooth.report.render import INK, LINE, MUTED, PAPER, style
 from lightning_smooth.report.tables import band
 
-RUN_COLOURS = ("#2166ac", "#d6604d", "#1b9e77", "#9467bd", "#c58c00", "#17a2b8", "#7f7f7f")
-VERDICT_COLOURS = {"right": "#2f83b7", "wrong": "#d1603d", "abstained": "#9aa5b4"}
+RUN_COLOURS = ("#2e75b8", "#d6604d", "#1b9e77", "#9467bd", "#c58c00", "#17a2b8", "#7f7f7f")
+VERDICT_COLOURS = {"wrong": "#d1603d", "right": "#2f83b7", "abstained": "#9aa5b4"}
 
 _DASHES = ("-", (0, (5, 1.5)), (0, (2, 1)))
 _FINEST = 1 / 4000
@@ -39,11 +39,11 @@ def run_colour(place: int) -> str:
 def curve_figure(runs: Sequence[Run]) -> Figure:
     """Draw certified accuracy against radius, with its pointwise 95 % band, of every run."""
     with style():
-        rows = 0.24 * len(runs)
+        rows = 0.19 * len(runs)
         figure = Figure(figsize=(7.4, 4.1 + rows), facecolor=PAPER)
         axes = figure.subplots()
         figure.subplots_adjust(left=0.085, right=0.985, bottom=0.5 / (4.1 + rows))
-        figure.subplots_adjust(top=1 - (0.2 + rows) / (4.1 + rows))
+        figure.subplots_adjust(top=1 - (0.06 + rows) / (4.1 + rows))
         limits = [run.largest_radius for run in runs if run.largest_radius]
         seen = [float(run.frame["radius"].max()) for run in runs if len(run.frame)]
         end = max([*limits, *seen, 1e-6]) * (1.08 if limits else 1.03)
@@ -97,7 +97,7 @@ def _draw_curve(axes: Axes, run: Run, place: int, end: float) -> None:
         x, np.repeat(low, 2), np.repeat(high, 2), color=colour, alpha=0.18, linewidth=0
     )
     y = np.repeat(certified_accuracy(correct, radius, falls), 2)
-    axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.5, label=label)
+    axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.3, label=label)
 
 
 def _draw_limits(axes: Axes, runs: Sequence[Run]) -> None:
@@ -123,16 +123,17 @@ def distribution_figure(runs: Sequence[Run]) -> Figure:
     with style():
         columns = 1 if len(runs) == 1 else 2
         rows = -(-len(runs) // columns)
-        height = 2.2 * rows + 0.35
+        height = 2.35 * rows + 0.3
         figure = Figure(figsize=(7.4, height), facecolor=PAPER)
         panels = figure.subplots(rows, columns, squeeze=False)
         figure.subplots_adjust(
-            left=0.085, right=0.985, wspace=0.22, hspace=0.62,
-            bottom=0.5 / height, top=1 - 0.58 / height,
+            left=0.085, right=0.985, wspace=0.16, hspace=0.68,
+            bottom=0.5 / height, top=1 - 0.62 / height,
         )  # fmt: skip
         for place, axes in enumerate(panels.flat):
             if place < len(runs):
                 _draw_distribution(axes, runs[place])
+                axes.set_ylabel("" if place % columns else "fraction of images")
             else:
                 axes.set_visible(False)
         handles = [Patch(color=c, label=v) for v, c in VERDICT_COLOURS.items()]
@@ -154,13 +155,13 @@ def _draw_distribution(axes: Axes, run: Run) -> None:
         values = frame["radius"].to_numpy()
         edges = np.linspace(0, max(float(values.max()) if values.size else 0.0, 1e-6), 41)
     right, gone = frame["correct"].to_numpy(), frame["abstained"].to_numpy()
-    groups = {"right": right, "wrong": ~right & ~gone, "abstained": gone}
+    groups = {"wrong": ~right & ~gone, "right": right, "abstained": gone}
     floor = np.zeros(len(edges) - 1)
     for verdict, members in groups.items():
         height = np.histogram(values[members], edges)[0] / max(len(frame), 1)
         axes.bar(
             edges[:-1], height, np.diff(edges), floor, align="edge",
-            color=VERDICT_COLOURS[verdict], linewidth=0,
+            color=VERDICT_COLOURS[verdict], edgecolor=VERDICT_COLOURS[verdict], linewidth=0.4,
         )  # fmt: skip
         floor = floor + height
     if known:
@@ -168,9 +169,9 @@ def _draw_distribution(axes: Axes, run: Run) -> None:
         axes.set_xticks(ndtri(ticks), [_probability(p) for p in ticks])
         axes.axvline(0, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
     axes.set_xlabel("p_lower" if known else "radius")
-    axes.set_ylabel("fraction of images")
     axes.set_xlim(edges[0], edges[-1])
-    axes.set_title(f"{shorten(run.name, 34)} · {guarantee_words(run)}", loc="left", fontsize=9)
+    axes.set_ylim(0, max(float(floor.max()) * 1.04, 1e-6))
+    axes.set_title(f"{shorten(run.name, 40)}\n{guarantee_words(run)}", loc="left", fontsize=9)
     _plain(axes)
 
 

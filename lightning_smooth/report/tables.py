@@ -147,12 +147,13 @@ def default_radii(largest: float) -> tuple[float, ...]:
         scale *= 10
     while largest / scale < 0.5:
         scale /= 10
-    fine = [0.0, 0.25, 0.5, 0.75, 1.0]
-    grids = [np.arange(0, 51, step) for step in (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)]
-    mixed = [np.concatenate([fine, np.arange(1 + step, 51, step)]) for step in (0.5, 1.0)]
-    choices = grids[:3] + mixed + grids[3:]
-    start = 2 if largest / scale >= 0.75 else 1
-    for grid in choices[start:]:
+    steps = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+    grids = [np.arange(0, 51, step) for step in (steps[1:] if largest / scale >= 0.75 else steps)]
+    if scale == 1:
+        fine = [0.0, 0.25, 0.5, 0.75, 1.0]
+        mixed = [np.concatenate([fine, np.arange(1 + step, 51, step)]) for step in (0.5, 1.0)]
+        grids = [*grids[:-4], *mixed, *grids[-4:]]
+    for grid in grids:
         kept = [round(float(r) * scale, 12) for r in grid if r * scale <= largest * (1 + 1e-12)]
         if len(kept) <= MOST_RADII:
             return tuple(kept)
@@ -162,7 +163,7 @@ def default_radii(largest: float) -> tuple[float, ...]:
 def markdown(figures: Sequence[Figures]) -> str:
     """Write the table as GitHub-flavoured Markdown."""
     radii = figures[0].radii
-    head = ["run", "guarantee", "images", *(f"r = {r:g}" for r in radii), "abstained", "ACR"]
+    head = ["run", "guarantee", "images", *(f"r = {short(r)}" for r in radii), "abstained", "ACR"]
     head += ["mean radius of right", "time", "s / image", "draws"]
     lines = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
     for f in figures:
@@ -192,9 +193,9 @@ def table(figures: Sequence[Figures]) -> pd.DataFrame:
             "largest_radius": f.largest_radius,
         }
         for r, accuracy, low, high in zip(f.radii, f.accuracy, f.low, f.high, strict=True):
-            row[f"certified_accuracy@{r:g}"] = accuracy
-            row[f"low@{r:g}"] = low
-            row[f"high@{r:g}"] = high
+            row[f"certified_accuracy@{short(r)}"] = accuracy
+            row[f"low@{short(r)}"] = low
+            row[f"high@{short(r)}"] = high
         row |= {
             "accuracy": f.clean,
             "abstention": f.abstention,
@@ -208,6 +209,15 @@ def table(figures: Sequence[Figures]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     whole_numbers = {"images": "Int64", "requested": "Int64", "draws": "Int64"}
     return frame.astype({**whole_numbers, "complete": "boolean"})
+
+
+def short(radius: float) -> str:
+    """Write a radius asked for without zeros to spare, yet so that it is read back as it was.
+
+    >>> short(0.5), short(1.0), short(0.1234567)
+    ('0.5', '1', '0.1234567')
+    """
+    return f"{radius:g}" if float(f"{radius:g}") == radius else repr(radius)
 
 
 def decimal(value: float | None, digits: int = 4) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
 
-from lightning_smooth.errors import check_count
+from lightning_smooth.errors import InputError, check_count
 from lightning_smooth.smoothing.laws import Law
 from lightning_smooth.smoothing.rng import BLOCK, NoiseKey
 from lightning_smooth.smoothing.sampler import count_votes
+from lightning_smooth.types import Precision
 
 
 class SmoothedClassifier:
@@ -19,18 +21,29 @@ class SmoothedClassifier:
 
     Args:
         model: f: images (B, C, H, W) in [0, 1] -> scores (B, K). It stays where it is (device,
-            dtype) and is evaluated in eval mode, without gradients and without autocast.
+            dtype) and is evaluated in eval mode, without gradients; a surrounding autocast
+            has no influence.
         law: the noise.
         batch_size: noisy copies in a forward pass.
+        precision: arithmetic of the model: `float32` leaves it in the dtype of its weights,
+            `bf16` runs it under autocast. The two are different classifiers.
 
     Raises:
-        InputError: `batch_size` is below 1.
+        InputError: `batch_size` is below 1, or the precision is not known.
     """
 
-    def __init__(self, model: nn.Module, law: Law, *, batch_size: int = BLOCK) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        law: Law,
+        *,
+        batch_size: int = BLOCK,
+        precision: Precision = "float32",
+    ) -> None:
         self.model = model
         self.law = law
         self.batch_size = check_count("batch_size", batch_size)
+        self.precision = check_precision(precision)
         self._channels_last: bool | None = None
 
     def votes(self, image: Tensor, key: NoiseKey, n: int) -> Tensor:
@@ -47,7 +60,9 @@ class SmoothedClassifier:
         check_count("n", n)
         reference = _reference(self.model)
         image = image.to(reference.device, reference.dtype)
-        with evaluating(self.model), torch.autocast(image.device.type, enabled=False):
+        bf16 = self.precision == "bf16"
+        arithmetic = torch.autocast(image.device.type, torch.bfloat16, enabled=bf16)
+        with evaluating(self.model), arithmetic:
             if self._channels_last is None:
                 self._channels_last = _takes_channels_last(self.model, image)
             return count_votes(
@@ -64,6 +79,18 @@ class SmoothedClassifier:
     def device(self) -> torch.device:
         """Where the model is, and so where the draws are made."""
         return _reference(self.model).device
+
+
+def check_precision(precision: str) -> Precision:
+    """Return a precision, if it is one.
+
+    Raises:
+        InputError: it is not.
+    """
+    for known in get_args(Precision):
+        if precision == known:
+            return cast(Precision, known)
+    raise InputError(f"Expected `precision` to be float32 or bf16, but got {precision!r}.")
 
 
 @contextmanager

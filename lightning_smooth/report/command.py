@@ -1,0 +1,120 @@
+"""The command `lightning-smooth report`."""
+
+from __future__ import annotations
+
+import argparse
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lightning_smooth.report.tables import Figures, count, decimal, short
+from lightning_smooth.report.write import ReportFiles, write_report
+
+_EXAMPLES = """\
+examples:
+  lightning-smooth report runs/mnist/2026-01-31_120000
+  lightning-smooth report runs/mnist/* published.tsv --out comparison
+  lightning-smooth report runs/mnist/* --radii 0 0.5 1 --title "MNIST, sigma 0.5"
+
+It writes index.html (one page that needs no other file), table.md, table.csv (full precision, with
+intervals), curve.svg and curve.png. A run that is still going on is shown as far as it has come.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        argv: arguments after `report`.
+
+    Returns:
+        0.
+
+    Raises:
+        SmoothError: a run cannot be read or the report cannot be written.
+    """
+    arguments = _parser().parse_args(list(argv))
+    out = arguments.out or _default_folder(arguments.runs[0])
+    files = write_report(arguments.runs, out, radii=arguments.radii, title=arguments.title)
+    _print(files)
+    if arguments.open:
+        webbrowser.open(files.page.resolve().as_uri())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lightning-smooth report",
+        description="Report certified runs: tables, curves with confidence bands, and one HTML "
+        "page. Several runs are shown side by side.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        type=Path,
+        help="a run folder, a records file (.jsonl), or a published log (tab-separated: idx label "
+        "predict radius correct time)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="folder to write (default: report/ in the first run folder, else ./report)",
+    )
+    parser.add_argument(
+        "--radii",
+        nargs="+",
+        metavar="R",
+        type=float,
+        help="radii of the tables, l2 norm of pixels in [0, 1] (default: 0 0.25 0.5 ... up to the "
+        "largest radius seen)",
+    )
+    parser.add_argument("--title", help="title of the page")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    return parser
+
+
+def _default_folder(first: Path) -> Path:
+    return first / "report" if first.is_dir() else Path("report")
+
+
+def _print(files: ReportFiles) -> None:
+    console = Console(highlight=False)
+    console.print(terminal_table(files.figures, console.width))
+    for f, notes in zip(files.figures, files.notes, strict=True):
+        for note in notes:
+            console.print(f"[dim]{escape(f.name)}: {escape(note)}[/dim]", soft_wrap=True)
+    console.print(f"Report: {escape(str(files.page))}", soft_wrap=True)
+
+
+def terminal_table(figures: Sequence[Figures], width: int = 80) -> Table:
+    """Build the headline figures for a terminal: as many radii as fit, evenly chosen."""
+    radii = figures[0].radii
+    named = max(min(max(len(f.name), len(f.guarantee) + 11) for f in figures), 20)
+    named = min(named, 40, max(20, width - 50))
+    fitting = max(2, min(len(radii), (width - named - 30) // 8))
+    shown = sorted({round(k * (len(radii) - 1) / (fitting - 1)) for k in range(fitting)})
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, title="Certified accuracy at l2 radius r",
+        title_justify="left",
+    )  # fmt: skip
+    table.add_column("run, guarantee", overflow="fold", width=named)
+    table.add_column("images", justify="right")
+    for place in shown:
+        table.add_column(f"r={short(radii[place])}", justify="right", no_wrap=True)
+    for name in ("ACR", "abstain"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for f in figures:
+        state = ", incomplete" if f.complete is False else ""
+        cells = [f"{escape(f.name)}\n[dim]{escape(f.guarantee)}{state}[/dim]", count(f)]
+        cells += [decimal(f.accuracy[place]) for place in shown]
+        table.add_row(*cells, decimal(f.acr), decimal(f.abstention))
+    return table

@@ -1,0 +1,326 @@
+"""One HTML page that holds everything: plots, tables, images, notes, and what they rest on."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from lightning_smooth._version import __version__
+from lightning_smooth.records.runs import UNKNOWN, Run
+from lightning_smooth.report.curves import guarantee_words, run_colour
+from lightning_smooth.report.pictures import Picture, radius_words
+from lightning_smooth.report.style import STYLE
+from lightning_smooth.report.tables import (
+    CONFIDENCE,
+    Figures,
+    count,
+    decimal,
+    duration,
+    short,
+    whole,
+)
+
+_PERCENT = f"{CONFIDENCE:.0%}".replace("%", " %")
+
+_MEANING = {
+    "certified": "certified: each radius holds with probability at least 1 - alpha over the "
+    "sampling alone; every bound in it is sound.",
+    "surrogate": "surrogate: each radius holds, with probability at least 1 - alpha, for the "
+    "surrogate transformation, not for the real one.",
+    "estimated": "estimated: some bound behind each radius was itself estimated by sampling; a "
+    "measurement, not a proof.",
+    UNKNOWN: "unknown: a published log states neither its guarantee nor n and alpha, so the "
+    "largest radius that its draws allow is not drawn. Its radii are used as printed, usually "
+    "rounded to three digits: each may lie above the certified one by half a unit of the last.",
+}
+
+
+def page(
+    title: str,
+    runs: Sequence[Run],
+    figures: Sequence[Figures],
+    *,
+    curve: str,
+    distribution: str,
+    pictures: Sequence[Sequence[Picture]],
+    notes: Sequence[Sequence[str]],
+) -> str:
+    """Compose the page.
+
+    Args:
+        title: its title, plain text.
+        runs: the runs.
+        figures: the figures of each.
+        curve: inline SVG of certified accuracy against radius.
+        distribution: inline SVG of what the radii come from.
+        pictures: sample images of each run.
+        notes: faults and repairs of each run, plain text.
+
+    Returns:
+        A page without any reference to something outside it.
+    """
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        _lede(figures),
+        _warnings(runs, notes),
+        _cards(figures[0]) if len(figures) == 1 else "",
+        _curve_section(runs, curve),
+        _table_section(figures),
+        _distribution_section(runs, distribution),
+        _sample_section(runs, pictures),
+        _note_section(runs, notes),
+        _fact_section(runs, figures),
+        _closing(),
+    ]
+    body = "\n".join(part for part in parts if part)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _lede(figures: Sequence[Figures]) -> str:
+    if len(figures) > 1:
+        return (
+            f'<p class="lede">{len(figures)} runs, each of one model under one noise. Certified '
+            "accuracy at radius r is the fraction of images that the smoothed classifier gets "
+            "right and for which no change of ℓ₂ norm below r alters the answer, as far as the "
+            "guarantee of the run goes.</p>"
+        )
+    f = figures[0]
+    place = len(f.radii) // 2
+    claim = "" if f.guarantee == "certified" else f" (guarantee: {escape(f.guarantee)})"
+    return (
+        f'<p class="lede">Of {f.images:,} images, the smoothed classifier gets a fraction of '
+        f"<b>{decimal(f.clean)}</b> right; a fraction of <b>{decimal(f.accuracy[place])}</b> is "
+        f"right and certified at radius {short(f.radii[place])}: no change of ℓ₂ norm below that "
+        f"alters the answer{claim}.</p>"
+    )
+
+
+def _warnings(runs: Sequence[Run], notes: Sequence[Sequence[str]]) -> str:
+    lines = []
+    for run, found in zip(runs, notes, strict=True):
+        if run.complete is False:
+            held = f"{len(run.frame):,} of {run.requested:,} images. " if run.requested else ""
+            why = held or " ".join(found)
+            lines.append(f"<p><b>{escape(run.name)} is incomplete.</b> {escape(why)}</p>")
+    return f'<div class="warning" role="note">{"".join(lines)}</div>' if lines else ""
+
+
+def _cards(f: Figures) -> str:
+    cards = [(decimal(f.clean), "right at radius 0 (smoothed classifier)")]
+    middle = len(f.radii) // 2
+    if f.radii[middle] > 0:
+        cards.append(
+            (decimal(f.accuracy[middle]), f"certified accuracy at r = {f.radii[middle]:g}")
+        )
+    cards += [
+        (decimal(f.acr), "average certified radius (ACR)"),
+        (decimal(f.abstention), "abstained"),
+        (duration(f.seconds_per_image), "per image"),
+    ]
+    inner = "".join(f'<div class="card"><b>{v}</b><span>{k}</span></div>' for v, k in cards)
+    return f'<div class="cards">{inner}</div>'
+
+
+def _curve_section(runs: Sequence[Run], curve: str) -> str:
+    limits = any(run.largest_radius is not None for run in runs)
+    line = (
+        " Dashed: the largest radius that n draws can certify, every one of them a hit; beyond it "
+        "the curve is 0 whatever the model."
+        if limits
+        else ""
+    )
+    several = (
+        " Each curve is one run; the best of them at each radius would be a choice made on these "
+        "very images, and is not drawn."
+        if len(runs) > 1
+        else ""
+    )
+    return (
+        f'<section><h2>Certified accuracy against radius</h2><figure><div class="wide">{curve}'
+        f"</div><figcaption>Bands: pointwise {_PERCENT} Clopper-Pearson intervals, one radius at a "
+        "time, for the distribution that the images were drawn from. The curve is the exact step "
+        f"function of the images certified.{line}{several}</figcaption></figure></section>"
+    )
+
+
+def _table_section(figures: Sequence[Figures]) -> str:
+    radii = [f"r = {short(r)}" for r in figures[0].radii]
+    others = ["ACR", "abstained", "mean radius of right", "images", "draws", "time", "per image"]
+    accuracies = [
+        [
+            f"{decimal(a)}<small>{_interval(low, high)}</small>"
+            for a, low, high in zip(f.accuracy, f.low, f.high, strict=True)
+        ]
+        for f in figures
+    ]
+    rest = [
+        [
+            *(decimal(value) for value in (f.acr, f.abstention, f.mean_radius)),
+            *(count(f), whole(f.draws), duration(f.seconds), duration(f.seconds_per_image)),
+        ]
+        for f in figures
+    ]
+    return (
+        f"<section><h2>Figures</h2>{_table(figures, radii, accuracies)}"
+        f'<p class="note">Certified accuracy at radius r, and its pointwise {_PERCENT} interval. '
+        "r = 0: the images that the smoothed classifier gets right.</p>"
+        f"{_table(figures, others, rest)}"
+        '<p class="note">ACR: average certified radius over all images, 0 for those that are not '
+        "right. The mean radius of the right ones is secondary: it rewards giving up on hard "
+        "images. Draws: noisy images classified, n₀ and n together. All of it in full precision: "
+        "<code>table.csv</code>.</p></section>"
+    )
+
+
+def _table(figures: Sequence[Figures], heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th scope=col>{name}</th>" for name in ("run", *heads))
+    rows = "".join(
+        f"<tr>{_row_head(f, place)}{''.join(f'<td>{cell}</td>' for cell in row)}</tr>"
+        for place, (f, row) in enumerate(zip(figures, cells, strict=True))
+    )
+    return (
+        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row_head(f: Figures, place: int) -> str:
+    state = " · incomplete" if f.complete is False else ""
+    name = "<wbr>".join(escape(part) for part in re.split(r"(?<=[_/.-])", f.name))
+    return (
+        f'<th scope=row><span class="swatch" style="background:{run_colour(place)}"></span>'
+        f"{name}<small>guarantee: {escape(f.guarantee)}{state}</small></th>"
+    )
+
+
+def _interval(low: float, high: float) -> str:
+    """Write an interval short enough for eleven columns: .990 to .993, with a dash."""
+    ends = [f"{end:.3f}".removeprefix("0") for end in (low, high)]
+    return "" if math.isnan(low) else "\u2013".join(ends)
+
+
+def _distribution_section(runs: Sequence[Run], distribution: str) -> str:
+    known = [bool(run.frame["p_lower"].notna().all()) and len(run.frame) > 0 for run in runs]
+    words = []
+    if any(known):
+        words.append(
+            "p_lower is the lower confidence bound of the probability that the base classifier "
+            "gives the certified class under noise. The axis is stretched so that equal steps are "
+            "equal steps of radius; at and below 0.5 (dotted line) the classifier abstains."
+        )
+    if not all(known):
+        words.append("Published logs hold no p_lower: for them the radius itself is shown.")
+    name = "p_lower" if all(known) else "the radius" if not any(known) else "p_lower and radius"
+    return (
+        f'<section><h2>Distribution of {name}</h2><figure><div class="wide">{distribution}</div>'
+        f"<figcaption>{' '.join(words)}</figcaption></figure></section>"
+    )
+
+
+def _sample_section(runs: Sequence[Run], pictures: Sequence[Sequence[Picture]]) -> str:
+    blocks = []
+    for run, some in zip(runs, pictures, strict=True):
+        if some:
+            name = f"<h3>{escape(run.name)}</h3>" if len(runs) > 1 else ""
+            cards = "".join(_sample(p, run) for p in some)
+            blocks.append(f'{name}<div class="samples">{cards}</div>')
+    if not blocks:
+        return ""
+    return (
+        "<section><h2>Images, clean and under noise</h2>"
+        f'{"".join(blocks)}<p class="note">A mix of verdicts chosen to be looked at, not a sample '
+        "to judge accuracy by. Beside each: one draw of the noise, clipped to [0, 1] for the eye "
+        "alone. The radius of a wrong answer says that the answer, wrong as it is, does not "
+        "change.</p></section>"
+    )
+
+
+def _sample(p: Picture, run: Run) -> str:
+    tiny = ' class="tiny"' if p.width < 100 else ""
+    words = {"right": "Right", "wrong": "Wrong", "abstained": "Abstained"}[p.verdict]
+    answer = f", answered {escape(p.predicted)}" if p.verdict == "wrong" else ""
+    claim = radius_words(p)
+    if run.guarantee != "certified":
+        claim += f" ({escape(guarantee_words(run))})" if p.verdict != "abstained" else ""
+    return (
+        f'<figure class="sample"><div class="pair"><img{tiny} src="{p.clean}" '
+        f'alt="image {p.index}, {escape(p.label)}"><img{tiny} src="{p.noisy}" '
+        f'alt="image {p.index} under noise"></div><p><span class="pill {p.verdict}">{words}</span>'
+        f": {escape(p.label)}{answer}<br>{claim}<br>"
+        f'<span class="small">image {p.index}</span></p></figure>'
+    )
+
+
+def _note_section(runs: Sequence[Run], notes: Sequence[Sequence[str]]) -> str:
+    blocks = []
+    for run, found in zip(runs, notes, strict=True):
+        if found:
+            lines = "".join(f"<li>{escape(note)}</li>" for note in found)
+            blocks.append(f"<h3>{escape(run.name)}</h3><ul>{lines}</ul>")
+    return f"<section><h2>Notes</h2>{''.join(blocks)}</section>" if blocks else ""
+
+
+def _fact_section(runs: Sequence[Run], figures: Sequence[Figures]) -> str:
+    opened = " open" if len(runs) == 1 else ""
+    blocks = []
+    for run, f in zip(runs, figures, strict=True):
+        pairs = "".join(
+            f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts(run, f)
+        )
+        blocks.append(
+            f"<details{opened}><summary>{escape(run.name)}</summary><dl>{pairs}</dl></details>"
+        )
+    present = {part for run in runs for part in run.guarantee.split(", ")}
+    meanings = "".join(f"<li>{text}</li>" for key, text in _MEANING.items() if key in present)
+    return (
+        f"<section><h2>What it rests on</h2><p>Guarantees on this page:</p><ul>{meanings}</ul>"
+        f"{''.join(blocks)}</section>"
+    )
+
+
+def facts(run: Run, f: Figures) -> list[tuple[str, str]]:
+    """List what the numbers of `run` rest on, so that they can be checked: (name, value) pairs."""
+    found = [("guarantee", run.guarantee), ("images", count(f))]
+    if len(run.frame):
+        index = run.frame["index"]
+        found.append(("dataset indices", f"{index.min()} to {index.max()}"))
+    if run.sigma is not None:
+        found.append(("sigma", f"{run.sigma:g} ({run.sigma * 255:g}/255)"))
+    for column in ("n0", "n"):
+        drawn = run.frame[column].dropna().unique()
+        if drawn.size:
+            several = f"{whole(drawn.min())} to {whole(drawn.max())}"
+            found.append((f"{column} (drawn)", several if drawn.size > 1 else whole(drawn[0])))
+    if run.largest_radius is not None:
+        found.append(("largest radius that n allows", f"{run.largest_radius:.6g}"))
+    for key, value in (run.header or {}).items():
+        if key not in ("records", "version", "name", "class_names"):
+            found += [pair for pair in _flat(key, value) if pair[0] != "certifier.sigma"]
+    found.append(("read from", str(run.path)))
+    for file in run.files:
+        found.append((f"SHA-256 of {file.name}", hashlib.sha256(file.read_bytes()).hexdigest()))
+    return found
+
+
+def _flat(name: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        return [pair for key, inner in value.items() for pair in _flat(f"{name}.{key}", inner)]
+    if isinstance(value, list | tuple):
+        return [(name, ", ".join(str(item) for item in value))]
+    return [(name, "not set" if value is None else str(value))]
+
+
+def _closing() -> str:
+    return (
+        f'<p class="small">Made by <code>lightning-smooth report</code> {escape(__version__)} from '
+        "the files named above alone; the same files give the same page, byte for byte.</p>"
+    )

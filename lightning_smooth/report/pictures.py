@@ -1,0 +1,182 @@
+"""The sample images of a run, clean beside noisy, with what was found about them."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lightning_smooth.records.runs import Run, run_folder
+from lightning_smooth.types import ABSTAIN
+
+SAMPLES = "samples.npz"
+
+_MOST = 12
+_MOST_BYTES = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One image and its verdict.
+
+    Attributes:
+        index: its index in the data set.
+        clean: the image, as the source of an HTML image.
+        noisy: the same under one draw of the noise.
+        width: its width in pixels.
+        verdict: `right`, `wrong` or `abstained`.
+        label: name of the true class.
+        predicted: name of the certified class.
+        radius: certified radius.
+    """
+
+    index: int
+    clean: str
+    noisy: str
+    width: int
+    verdict: str
+    label: str
+    predicted: str
+    radius: float
+
+
+def load_pictures(run: Run) -> tuple[list[Picture], list[str]]:
+    """Choose sample images of `run`, verdicts mixed.
+
+    Returns:
+        Up to 12 pictures, wrong and abstained ones first, right ones by radius; and notes on what
+        could not be read. Both are empty where the run kept no samples.
+    """
+    folder = run_folder(run)
+    path = folder / SAMPLES if folder else None
+    if path is None or not path.is_file():
+        return [], []
+    try:
+        index, clean, noisy = _read(path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        return [], [f"{SAMPLES} cannot be read, so no images are shown: {error}"]
+    rows = run.frame.set_index("index")
+    places = {int(i): k for k, i in enumerate(index) if int(i) in rows.index}
+    notes = []
+    if len(places) < len(index):
+        lost = len(index) - len(places)
+        notes.append(f"{SAMPLES} has {lost} images without a record; they are not shown.")
+    most = min(_MOST, max(4, _MOST_BYTES // max(1, 2 * clean[0].size))) if len(clean) else 0
+    chosen = _mix(rows.loc[sorted(places)], most)
+    verdicts: dict[int, dict[str, Any]] = rows.loc[chosen].to_dict("index")  # type: ignore[assignment]
+    names = _class_names(run)
+    pictures = [
+        Picture(
+            index=i,
+            clean=_source(clean[places[i]]),
+            noisy=_source(noisy[places[i]]),
+            width=clean.shape[-1],
+            verdict=_verdict(verdicts[i]),
+            label=_class_name(verdicts[i]["label"], names),
+            predicted=_class_name(verdicts[i]["predicted"], names),
+            radius=float(verdicts[i]["radius"]),
+        )
+        for i in chosen
+    ]
+    return pictures, notes
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    r"""Encode an image as PNG.
+
+    Args:
+        image: (1, H, W) grey or (3, H, W) colour, 8 bits.
+
+    >>> png(np.zeros((1, 2, 2), dtype=np.uint8))[:4]
+    b'\x89PNG'
+    """
+    channels, height, width = image.shape
+    rows = np.moveaxis(image, 0, -1).reshape(height, width * channels)
+    raw = np.concatenate([np.zeros((height, 1), dtype=np.uint8), rows], axis=1).tobytes()
+    colour = 0 if channels == 1 else 2
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.uint8]]:
+    with np.load(path, allow_pickle=False) as held:
+        index, clean, noisy = held["index"], held["clean"], held["noisy"]
+    fitting = clean.ndim == 4 and clean.shape[1] in (1, 3) and clean.shape == noisy.shape
+    if (
+        not fitting
+        or index.shape != clean.shape[:1]
+        or {clean.dtype, noisy.dtype} != {np.dtype("uint8")}
+    ):
+        raise ValueError(
+            "expected `index` (K,), `clean` and `noisy` (K, 1 or 3, H, W) of 8 bits, but got "
+            f"{index.shape}, {clean.shape} {clean.dtype}, {noisy.shape} {noisy.dtype}"
+        )
+    return index, clean, noisy
+
+
+def _mix(rows: pd.DataFrame, most: int) -> list[int]:
+    """Indices of up to a third wrong, a third abstained, and right ones spread over the radii."""
+    gone = rows["abstained"]
+    groups = [rows[~rows["correct"] & ~gone], rows[gone], rows[rows["correct"]]]
+    sizes = [min(len(groups[0]), most // 3), min(len(groups[1]), most // 3)]
+    sizes.append(min(len(groups[2]), most - sum(sizes)))
+    for k in (0, 1):
+        sizes[k] = min(len(groups[k]), most - sum(sizes) + sizes[k])
+    return [i for group, size in zip(groups, sizes, strict=True) for i in _spread(group, size)]
+
+
+def _spread(group: pd.DataFrame, size: int) -> list[int]:
+    ordered = group.sort_values("radius", kind="stable").index
+    places = np.linspace(0, len(ordered) - 1, size).round().astype(int)
+    return [int(ordered[k]) for k in places]
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    if row["abstained"]:
+        return "abstained"
+    return "right" if row["correct"] else "wrong"
+
+
+def _class_names(run: Run) -> Sequence[str]:
+    names = (run.header or {}).get("class_names")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _class_name(number: Any, names: Sequence[str]) -> str:
+    if pd.isna(number):
+        return "unknown"
+    if number == ABSTAIN:
+        return "abstained"
+    return names[int(number)] if 0 <= number < len(names) else str(number)
+
+
+def _source(image: NDArray[np.uint8]) -> str:
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode("ascii")
+
+
+def radius_words(picture: Picture) -> str:
+    """Say what is certified of `picture`; the radius rounded down, as it must stay true.
+
+    >>> radius_words(Picture(index=0, clean="", noisy="", width=1, verdict="right", label="7",
+    ...     predicted="7", radius=0.9999))
+    'certified within 0.999'
+    """
+    if picture.verdict == "abstained":
+        return "nothing certified"
+    if math.isnan(picture.radius):
+        return "radius unknown"
+    return f"certified within {math.floor(picture.radius * 1000) / 1000:.3f}"

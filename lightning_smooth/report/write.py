@@ -1,0 +1,156 @@
+"""Write a report: the page, the tables and the curve, into one folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from lightning_smooth.errors import InputError, RecordError
+from lightning_smooth.records.runs import Run, load_runs
+from lightning_smooth.report.curves import curve_figure, distribution_figure
+from lightning_smooth.report.page import page
+from lightning_smooth.report.pictures import load_pictures
+from lightning_smooth.report.render import inline_svg, save_png, save_svg
+from lightning_smooth.report.tables import (
+    Figures,
+    check_radii,
+    default_radii,
+    figures_of,
+    markdown,
+    table,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFiles:
+    """Where a report lies, and its figures.
+
+    Attributes:
+        folder: the folder that holds it.
+        page: the HTML page; it needs no other file.
+        table_md: the table as Markdown.
+        table_csv: the table in full precision, with intervals.
+        curve_svg: certified accuracy against radius, as SVG.
+        curve_png: the same, as PNG.
+        figures: the figures of each run, in the order given.
+        notes: faults and repairs of each run, in the order given.
+    """
+
+    folder: Path
+    page: Path
+    table_md: Path
+    table_csv: Path
+    curve_svg: Path
+    curve_png: Path
+    figures: tuple[Figures, ...]
+    notes: tuple[tuple[str, ...], ...]
+
+
+def write_report(
+    paths: Iterable[str | Path],
+    out: str | Path,
+    *,
+    radii: Iterable[float] | None = None,
+    title: str | None = None,
+) -> ReportFiles:
+    """Report runs in one folder.
+
+    Args:
+        paths: run folders, records files or published logs, in the order to show them.
+        out: the folder to write; made where missing, its report replaced where there is one.
+        radii: radii of the tables, l2 norm of pixels in [0, 1]; by default 0, 0.25, 0.5, ... up
+            to the largest radius seen.
+        title: title of the page.
+
+    Raises:
+        InputError: no run is given, `radii` are not radii, or `out` cannot be written.
+        RecordError: a run cannot be read, has no radii, or none of them has an image.
+    """
+    runs = load_runs(paths)
+    _check_reportable(runs)
+    largest = max(float(run.frame["radius"].max()) for run in runs if len(run.frame))
+    wanted = default_radii(largest) if radii is None else check_radii(radii)
+    folder = Path(out)
+    _make(folder)
+    figures = tuple(figures_of(run, wanted) for run in runs)
+    loaded = [load_pictures(run) for run in runs]
+    notes = tuple((*run.notes, *found) for run, (_, found) in zip(runs, loaded, strict=True))
+    title = title or _title(runs)
+    plot = curve_figure(runs)
+    curve = save_svg(plot, "curve")
+    names = escape(", ".join(run.name for run in runs))
+    html = page(
+        title,
+        runs,
+        figures,
+        curve=inline_svg(curve, "curve", f"Certified accuracy against radius: {names}"),
+        distribution=inline_svg(
+            save_svg(distribution_figure(runs), "distribution"),
+            "distribution",
+            f"Distribution of p_lower or radius: {names}",
+        ),
+        pictures=[pictures for pictures, _ in loaded],
+        notes=notes,
+    )
+    return ReportFiles(
+        folder=folder,
+        table_md=_write(folder / "table.md", markdown(figures)),
+        table_csv=_write(
+            folder / "table.csv", table(figures).to_csv(index=False, lineterminator="\n")
+        ),
+        curve_svg=_write(folder / "curve.svg", curve),
+        curve_png=_write(folder / "curve.png", save_png(plot)),
+        page=_write(folder / "index.html", html),
+        figures=figures,
+        notes=notes,
+    )
+
+
+def _check_reportable(runs: Sequence[Run]) -> None:
+    for run in runs:
+        without = int(run.frame["radius"].isna().sum())
+        if without:
+            raise RecordError(
+                f"Expected a radius for every image of {run.path}, but {without} of "
+                f"{len(run.frame)} have none (only decisions were made), so there is no certified "
+                "accuracy to draw. Report runs that certify radii."
+            )
+    if all(run.frame.empty for run in runs):
+        files = ", ".join(str(run.path) for run in runs)
+        raise RecordError(
+            f"Expected at least one certified image in {files}, but there is none. The run was "
+            "stopped before its first image: start it again."
+        )
+
+
+def _title(runs: Sequence[Run]) -> str:
+    if len(runs) == 1:
+        return f"Certified robustness: {runs[0].name}"
+    return f"Certified robustness of {len(runs)} runs"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"Expected `out` to be a folder that can be made, but {folder} cannot: "
+            f"{error.strerror}. Choose another with --out."
+        ) from error
+
+
+def _write(path: Path, content: str | bytes) -> Path:
+    """Write a file whole or not at all."""
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        fresh.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        os.replace(fresh, path)
+    except OSError as error:
+        raise InputError(
+            f"Expected `out` to be a folder that can be written, but {path} cannot: "
+            f"{error.strerror}. Choose another with --out."
+        ) from error
+    return path

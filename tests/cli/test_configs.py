@@ -1,0 +1,80 @@
+"""Every YAML parses as its first line says, and every experiment runs one batch and certifies."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_smooth.__main__ import main
+from lightning_smooth.data import fakes
+from lightning_smooth.records.store import read_records
+
+ROOT = Path(__file__).parents[2]
+YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
+EXPERIMENTS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def command(path):
+    lines = [line.removeprefix("#").strip() for line in path.read_text().splitlines()]
+    text = lines[0]
+    for line in lines[1:]:
+        if not text.endswith("\\"):
+            break
+        text = text.removesuffix("\\") + line
+    return shlex.split(text)
+
+
+def test_there_are_experiments_for_every_data_set_of_the_readme():
+    assert {path.stem for path in EXPERIMENTS} >= {"digits", "mnist", "cifar10", "imagenet"}
+
+
+def settings(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--print_config"])
+    assert stop.value.code in (0, None)
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
+def test_the_first_line_is_a_command_that_parses(path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    program, verb, *arguments = command(path)
+    assert program == "lightning-smooth"
+    assert str(path.relative_to(ROOT)) in arguments
+    arguments = [a for a in arguments if "STAMP" not in a and a != "--ckpt_path"]
+    found = settings([verb, *arguments], capsys)
+    assert found["certification"]["certifier"]["init_args"]["sigma"] > 0
+    assert found["trainer"]["max_epochs"] > 0
+
+
+def test_later_files_win_and_keep_what_they_do_not_name(capsys):
+    arguments = ["certify", "--config=configs/mnist.yaml", "--config=configs/certify/quick.yaml"]
+    found = settings([*arguments, "--certification.certifier.alpha=0.01"], capsys)
+    certifier = found["certification"]["certifier"]["init_args"]
+    assert (certifier["sigma"], certifier["n"], certifier["alpha"]) == (0.5, 1000, 0.01)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_runs_a_batch_and_certifies_an_image(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    root = tmp_path / "data"
+    name = yaml.safe_load(path.read_text())["data"]["class_path"].rsplit(".", 1)[1]
+    with fakes.fake_root(name, root):
+        shared = [
+            f"--config={path}", f"--data.root={root}", "--data.batch_size=8",
+            "--data.val_size=8" if name != "ImageNet" else "--data.val_size=2",
+            "--data.num_workers=0", "--trainer.accelerator=cpu", "--data.download=false",
+            "--certification.certifier.n=20", "--certification.certifier.n0=5",
+            "--certification.val_n=5", "--certification.val_n0=2",
+            "--certification.val_images=2", "--certification.val_every_n_epochs=1",
+            f"--output.folder={tmp_path / 'run'}", "--trainer.enable_progress_bar=false",
+        ]  # fmt: skip
+        if name == "ImageNet":
+            shared += ["--model.model.name=resnet18"]
+        few = ["--trainer.max_steps=1", "--trainer.limit_val_batches=1", "--trainer.max_epochs=1"]
+        assert main(["fit", *shared, *few]) == 0
+        assert main(["certify", *shared, "--data.limit=1"]) == 0
+    (certificate,) = read_records(tmp_path / "run" / "records.jsonl").certificates
+    assert certificate.index == 0
+    assert certificate.n == 20

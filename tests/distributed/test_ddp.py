@@ -1,0 +1,150 @@
+"""Real processes over gloo: the same records, each image once, and noise of one's own."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_smooth.records.store import read_records
+
+ROOT = Path(__file__).parents[2]
+BASE = [
+    "--config=configs/digits.yaml",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--certification.certifier.n=100",
+    "--certification.certifier.n0=10",
+]
+
+pytestmark = pytest.mark.xdist_group("distributed")
+
+
+def shell(*arguments, timeout=300):
+    env = {k: v for k, v in os.environ.items() if k != "LIGHTNING_SMOOTH_FOLDER"}
+    env["OMP_NUM_THREADS"] = "1"
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=env, timeout=timeout, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def verdicts(folder):
+    certificates = read_records(folder / "records.jsonl").certificates
+    return [dataclasses.replace(c, seconds=0.0) for c in certificates]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Trained by two processes, certified by one."""
+    folder = tmp_path_factory.mktemp("run")
+    ddp = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    out = f"--output.folder={folder}"
+    shell("-m", "lightning_smooth", "fit", *BASE, *ddp, "--trainer.max_epochs=2", out)
+    shell("-m", "lightning_smooth", "certify", *BASE, "--data.limit=31", out)
+    return folder
+
+
+def test_two_processes_train_into_one_folder(run):
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["fit"]["epochs"] == 2
+    assert summary["fit"]["steps"] == 2 * 10  # 1237 images, 2 processes of 64
+    assert (run / "checkpoints" / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize(("devices", "limit"), [(2, 31), (3, 31), (2, 1)])
+def test_any_number_of_processes_gives_the_same_records(run, devices, limit, tmp_path):
+    # 31 images are uneven shards for 2 and 3 processes; of 1 image, one process has none
+    shell("-m", "lightning_smooth", "certify", *BASE, f"--trainer.devices={devices}",
+          "--trainer.strategy=ddp", f"--data.limit={limit}", f"--output.folder={tmp_path}",
+          f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}")  # fmt: skip
+    assert verdicts(tmp_path) == verdicts(run)[:limit]
+    assert not (tmp_path / "records.parts").exists()
+
+
+def test_other_processes_go_on_with_the_records_of_one(run, tmp_path):
+    ckpt = f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}"
+    command = ["-m", "lightning_smooth", "certify", *BASE, ckpt, f"--output.folder={tmp_path}"]
+    shell(*command, "--data.limit=9")
+    shell(*command, "--data.limit=31", "--trainer.devices=2", "--trainer.strategy=ddp")
+    assert verdicts(tmp_path) == verdicts(run)
+
+
+NOISE = '''
+import sys, torch, pytorch_lightning as pl
+from lightning_smooth.data import Digits
+from lightning_smooth.models import SmallConvNet
+from lightning_smooth.modules import GaussianAugmentation
+
+class Spy(GaussianAugmentation):
+    def loss(self, images, labels, generator):
+        noise = self.law.like(images, generator)
+        print("NOISE", self.global_rank, self.current_epoch, float(noise[0, 0, 0, 0]), flush=True)
+        return super().loss(images, labels, generator)
+
+if __name__ == "__main__":
+    pl.seed_everything(0)
+    trainer = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False,
+                         limit_train_batches=3, limit_val_batches=0, enable_checkpointing=False,
+                         enable_progress_bar=False, enable_model_summary=False)
+    trainer.fit(Spy(SmallConvNet(image_size=8, padding=1), 0.25), datamodule=Digits())
+'''
+
+
+def test_every_rank_step_and_epoch_draws_noise_of_its_own(tmp_path):
+    # seed_everything gives the ranks one generator state: without care, one noise
+    (tmp_path / "spy.py").write_text(NOISE)
+    lines = [line.split() for line in shell(str(tmp_path / "spy.py")).splitlines()]
+    seen = [line for line in lines if line[:1] == ["NOISE"]]
+    assert {line[1] for line in seen} == {"0", "1"}
+    assert len({line[3] for line in seen}) == len(seen) == 12
+
+
+METRICS = '''
+import sys, torch, torch.distributed as dist, torch.multiprocessing as mp
+from tests_helper import certificates
+from lightning_smooth.metrics import AverageCertifiedRadius, CertifiedAccuracy
+
+def work(rank, port):
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    accuracy, acr = CertifiedAccuracy([0.0, 0.5]), AverageCertifiedRadius()
+    for metric in (accuracy, acr):
+        metric.update(certificates()[rank::2])
+    print("FIGURES", accuracy.compute().tolist(), float(acr.compute()), flush=True)
+'''
+
+
+def test_metrics_gather_across_processes(tmp_path):
+    code = METRICS.replace("from tests_helper import certificates\n", HELPER) + (
+        '\nif __name__ == "__main__":\n    import socket\n    s = socket.socket(); '
+        's.bind(("127.0.0.1", 0)); port = s.getsockname()[1]; s.close()\n'
+        "    mp.spawn(work, (port,), nprocs=2)\n"
+    )
+    (tmp_path / "gather.py").write_text(code)
+    out = shell(str(tmp_path / "gather.py"))
+    lines = [line for line in out.splitlines() if line.startswith("FIGURES")]
+    # radii 0, .1, ..., .6 all right but the last: 6/7 at 0, 1/7 at .5, mean 1.5/7
+    assert len(lines) == 2
+    for line in lines:
+        accuracy, acr = line.removeprefix("FIGURES ").rsplit(" ", 1)
+        assert json.loads(accuracy) == pytest.approx([6 / 7, 1 / 7])
+        assert float(acr) == pytest.approx(1.5 / 7)
+
+
+HELPER = '''
+from lightning_smooth.records.certificate import Certificate
+
+def certificates():
+    return [
+        Certificate(index=i, label=1, candidate=1, predicted=1 if i < 6 else 0, radius=i / 10,
+                    radius_unit="l2", guarantee="certified", hits=1, n=1, n0=1, p_lower=0.5,
+                    alpha=0.1, ledger={}, method="m", parameters={}, seed=0, seconds=0.0)
+        for i in range(7)
+    ]
+'''

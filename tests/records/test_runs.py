@@ -1,0 +1,169 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_smooth.errors import InputError, RecordError
+from lightning_smooth.maths.confidence import clopper_pearson_lower
+from lightning_smooth.maths.radius import gaussian_radius, largest_gaussian_radius
+from lightning_smooth.records.certificate import Certificate
+from lightning_smooth.records.runs import load_run, load_runs
+
+SIGMA, N, ALPHA = 0.5, 1000, 0.001
+LOG = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t3\t3\t0.377\t1\t0:00:14.1\n"
+
+
+def certificate(index, hits=990, label=3, guarantee="certified", seconds=0.5):
+    bound = clopper_pearson_lower(hits, N, ALPHA)
+    return Certificate(
+        index=index, label=label, candidate=3, predicted=3 if bound > 0.5 else -1,
+        radius=gaussian_radius(bound, SIGMA), radius_unit="l2", guarantee=guarantee, hits=hits,
+        n=N, n0=100, p_lower=bound, alpha=ALPHA, ledger={"test": ALPHA}, method="gaussian",
+        parameters={"sigma": SIGMA}, seed=0, seconds=seconds,
+    )  # fmt: skip
+
+
+def header(name="mnist", images=3, **certifier):
+    settings = {"method": "gaussian", "sigma": SIGMA, "n0": 100, "n": N, "alpha": ALPHA, "seed": 0}
+    return {
+        "records": "lightning_smooth",
+        "version": 1,
+        "name": name,
+        "model": {"architecture": "small", "weights": "abc"},
+        "certifier": settings | certifier,
+        "data": {"name": "mnist", "split": "test", "images": 10000, "digest": "def"},
+        "selection": {"skip": 20, "limit": 3, "images": images},
+        "class_names": [str(k) for k in range(10)],
+        "environment": {"torch": "2.11"},
+    }
+
+
+def write(path, head, certificates, torn=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(head), *(c.to_json() for c in certificates)]
+    path.write_text("\n".join(lines) + "\n" + torn)
+    return path
+
+
+def test_a_run_folder(tmp_path):
+    held = [certificate(40), certificate(0, hits=400), certificate(20, label=5)]
+    write(tmp_path / "records.jsonl", header(), held)
+    run = load_run(tmp_path)
+    assert run.name == "mnist"
+    assert run.frame["index"].tolist() == [0, 20, 40]
+    assert run.frame["abstained"].tolist() == [True, False, False]
+    assert run.frame["correct"].tolist() == [False, False, True]
+    assert run.frame["radius"].tolist() == [0.0, held[0].radius, held[0].radius]
+    assert run.frame["p_lower"].tolist()[2] == held[0].p_lower
+    assert (run.guarantee, run.sigma, run.requested, run.complete) == ("certified", SIGMA, 3, True)
+    assert run.largest_radius == largest_gaussian_radius(N, ALPHA, SIGMA)
+    assert run.notes == ()
+    assert load_run(tmp_path / "records.jsonl").frame.equals(run.frame)
+
+
+def test_an_interrupted_run(tmp_path):
+    parts = tmp_path / "records.parts"
+    write(parts / "rank0.jsonl", header(), [certificate(0)], torn='{"index": 2')
+    write(parts / "rank1.jsonl", header(), [certificate(20)])
+    (parts / "rank2.jsonl").write_text('{"records"')
+    run = load_run(tmp_path)
+    assert run.frame["index"].tolist() == [0, 20]
+    assert run.complete is False
+    notes = " ".join(run.notes)
+    assert "2 of 3 images" in notes
+    assert "rank0.jsonl is torn" in notes
+    assert "rank2.jsonl ends within its header" in notes
+
+
+def test_a_resumed_run_joins_what_is_merged_and_what_is_not(tmp_path):
+    write(tmp_path / "records.jsonl", header(), [certificate(0), certificate(20)])
+    again = [certificate(20, seconds=9.0), certificate(40)]
+    write(tmp_path / "records.parts" / "rank0.jsonl", header(), again)
+    run = load_run(tmp_path)
+    assert run.frame["index"].tolist() == [0, 20, 40]
+    assert run.complete is True
+
+
+def test_contradicting_records(tmp_path):
+    write(tmp_path / "records.jsonl", header(), [certificate(0)])
+    part = tmp_path / "records.parts" / "rank0.jsonl"
+    write(part, header(), [certificate(0, hits=980)])
+    with pytest.raises(RecordError, match="second record of image 0"):
+        load_run(tmp_path)
+    write(part, header(sigma=0.25), [certificate(20)])
+    with pytest.raises(RecordError, match=r"certifier.sigma: 0.5 in the records, 0.25 now"):
+        load_run(tmp_path)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(RecordError, match="nothing is there"):
+        load_run(tmp_path / "none")
+    with pytest.raises(RecordError, match=r"Looked for records.jsonl and records.parts"):
+        load_run(tmp_path)
+    (tmp_path / "records.jsonl").write_text('{"records": "lightning')
+    with pytest.raises(RecordError, match="no image was certified yet"):
+        load_run(tmp_path)
+
+
+def test_a_folder_of_run_folders(tmp_path):
+    write(tmp_path / "one" / "records.jsonl", header(), [certificate(0)])
+    write(tmp_path / "two" / "records.parts" / "rank0.jsonl", header(), [certificate(0)])
+    with pytest.raises(RecordError, match=r"holds run folders: .*one, .*two"):
+        load_run(tmp_path)
+
+
+def test_kinds_are_told_by_content(tmp_path):
+    (tmp_path / "a.txt").write_text(LOG)
+    run = load_run(tmp_path / "a.txt")
+    assert (run.name, run.guarantee, run.header, run.complete) == ("a", "unknown", None, None)
+    write(tmp_path / "b.tsv", header(), [certificate(0)])
+    assert load_run(tmp_path / "b.tsv").header is not None
+    (tmp_path / "c.jsonl").write_text("accuracy 0.5\n")
+    with pytest.raises(RecordError, match=r"starts with 'accuracy 0\.5'"):
+        load_run(tmp_path / "c.jsonl")
+    (tmp_path / "d.tsv").write_text("")
+    assert load_run(tmp_path / "d.tsv").complete is False
+
+
+def test_names_are_distinct(tmp_path):
+    for stamp in ("one", "two"):
+        write(tmp_path / stamp / "records.jsonl", header(), [certificate(0)])
+        write(tmp_path / "other" / stamp / "records.jsonl", header(), [certificate(0)])
+    write(tmp_path / "three" / "records.jsonl", header("cifar"), [certificate(0)])
+    runs = load_runs([tmp_path / "one", tmp_path / "two", tmp_path / "three"])
+    assert [run.name for run in runs] == ["mnist (one)", "mnist (two)", "cifar"]
+    runs = load_runs([tmp_path / "one", tmp_path / "other" / "one"])
+    assert len({run.name for run in runs}) == 2
+    with pytest.raises(InputError, match="given twice"):
+        load_runs([tmp_path / "one", tmp_path / "two" / ".." / "one"])
+    with pytest.raises(InputError, match="at least one run"):
+        load_runs([])
+
+
+def test_guarantees_that_differ(tmp_path):
+    held = [certificate(0), certificate(20, guarantee="estimated")]
+    write(tmp_path / "records.jsonl", header(), held)
+    run = load_run(tmp_path)
+    assert run.guarantee == "certified, estimated"
+    assert "1 certified, 1 estimated" in " ".join(run.notes)
+
+
+@pytest.mark.parametrize("certifier", [{"method": "other"}, {"n": None}, {"alpha": 2.0}])
+def test_a_largest_radius_that_is_not_known(tmp_path, certifier):
+    write(tmp_path / "records.jsonl", header(**certifier), [certificate(0)])
+    assert load_run(tmp_path).largest_radius is None
+
+
+def test_neither_torch_nor_lightning_is_imported():
+    code = (
+        "import sys, lightning_smooth.report, lightning_smooth.records.runs;"
+        "heavy = 'torch', 'pytorch_lightning', 'matplotlib.pyplot';"
+        "print([module for module in heavy if module in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert run.stdout.strip() == "[]"
