@@ -42,7 +42,7 @@ VERBS: dict[str, set[str]] = {
 }
 """Verb -> arguments of the trainer's method that the command line does not take."""
 
-_STARTS = ("-c", "--config", "-h", "--help", "--print_config")
+_STARTS = ("-c", "--config", "-h", "help", "--print_config")
 _FOLDER_VARIABLE = "LIGHTNING_SMOOTH_FOLDER"
 """Carries the run folder to the processes that a DDP strategy starts."""
 
@@ -157,7 +157,7 @@ def main(verb: str, args: Sequence[str] | None = None) -> None:
         SystemExit: the arguments do not parse, or help was asked for.
     """
     given = sys.argv[2:] if args is None else args
-    if not any(arg.split("=")[0] in _STARTS or arg.startswith("--model") for arg in given):
+    if not any(arg.split("=")[0].endswith(_STARTS) or arg.startswith("--model") for arg in given):
         raise InputError(
             "Name an experiment, a YAML that says what to train on what; the smallest is "
             "--config configs/digits.yaml."

@@ -47,6 +47,7 @@ class SmoothingModule(pl.LightningModule, ABC):
         self.scheduler = scheduler
         self.scheduler_interval = scheduler_interval
         self._base_seed = 0
+        self._checks = True
 
     @property
     @abstractmethod
@@ -67,6 +68,16 @@ class SmoothingModule(pl.LightningModule, ABC):
         Returns:
             The scalar loss, and logits (B, K) of one noisy copy of each image.
         """
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of logits (B, K) and labels (B,), checked to be among the K.
+
+        Raises:
+            InputError: a label is none of the model's classes.
+        """
+        if self._checks:
+            check_labels(labels, check_logits(logits, len(labels)).shape[1])
+        return functional.cross_entropy(logits, labels)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of the base classifier."""
@@ -126,9 +137,8 @@ class SmoothingModule(pl.LightningModule, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss under fresh noise; logs `train/loss` and `train/noisy_accuracy`."""
         images, labels, _ = batch
-        self._check(images, labels, batch_idx, None)
+        self._check_batch(images, batch_idx)
         loss, logits = self.loss(images, labels, self._generator(images, batch_idx))
-        self._check(images, labels, batch_idx, logits)
         self._log("train", {"loss": loss.detach(), "noisy_accuracy": _rate(logits, labels)}, images)
         return loss
 
@@ -159,16 +169,15 @@ class SmoothingModule(pl.LightningModule, ABC):
 
     def _evaluate(self, name: str, batch: Batch, batch_idx: int) -> None:
         images, labels, _ = batch
-        self._check(images, labels, batch_idx, None)
+        self._check_batch(images, batch_idx)
         # The same noise in every epoch, so that epochs can be compared.
         generator = torch.Generator(images.device).manual_seed(
             training_seed(-1, self.global_rank, batch_idx)
         )
         clean = self(images)
-        self._check(images, labels, batch_idx, clean)
         noisy = self(images + self.law.like(images, generator))
         figures = {
-            "loss": functional.cross_entropy(noisy, labels),
+            "loss": self.cross_entropy(noisy, labels),
             "clean_accuracy": _rate(clean, labels),
             "noisy_accuracy": _rate(noisy, labels),
         }
@@ -179,15 +188,11 @@ class SmoothingModule(pl.LightningModule, ABC):
         seed = training_seed(self._base_seed, self.global_rank, step)
         return torch.Generator(images.device).manual_seed(seed)
 
-    def _check(
-        self, images: Tensor, labels: Tensor, batch_idx: int, logits: Tensor | None
-    ) -> None:
-        if batch_idx and images.device.type != "cpu":  # a check waits for the device
-            return
-        if logits is None:
+    def _check_batch(self, images: Tensor, batch_idx: int) -> None:
+        # On a device a check waits for it: there, only the first batch of a loop is checked.
+        self._checks = batch_idx == 0 or images.device.type == "cpu"
+        if self._checks:
             check_images(images)
-        else:
-            check_labels(labels, check_logits(logits, len(images)).shape[1])
 
     def _log(self, name: str, figures: dict[str, Tensor], images: Tensor) -> None:
         training = name == "train"

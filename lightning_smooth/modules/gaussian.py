@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lightning_smooth.modules.base import SmoothingModule
 from lightning_smooth.smoothing.laws import GaussianNoise
@@ -53,4 +52,4 @@ class GaussianAugmentation(SmoothingModule):
     ) -> tuple[Tensor, Tensor]:
         """See `SmoothingModule.loss`."""
         logits = self(images + self.law.like(images, generator))
-        return functional.cross_entropy(logits, labels), logits
+        return self.cross_entropy(logits, labels), logits

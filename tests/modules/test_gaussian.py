@@ -128,7 +128,8 @@ def test_models_that_do_not_fit_the_data_are_refused_before_training(model, word
     ],
 )
 def test_bad_batches_are_refused(images, labels, words):
-    loader = [(images, torch.tensor(labels), torch.arange(2))]
+    batch = (images, torch.tensor(labels), torch.arange(2))
+    loader = torch.utils.data.DataLoader([batch], batch_size=None)
     with pytest.raises(InputError, match=words):
         trainer(max_steps=1).fit(GaussianAugmentation(linear(), 0.3), loader)
 
