@@ -17,7 +17,7 @@ from lightning_smooth.callbacks.pictures import save_pictures
 from lightning_smooth.callbacks.progress import CertificationProgress
 from lightning_smooth.callbacks.run_folder import environment, update_summary
 from lightning_smooth.certify.base import Certifier
-from lightning_smooth.errors import InputError, RecordError, check_count
+from lightning_smooth.errors import InputError, RecordError, SmoothError, check_count
 from lightning_smooth.maths.certified import certified_hits
 from lightning_smooth.metrics import CertifiedAccuracy
 from lightning_smooth.models import fingerprint
@@ -81,6 +81,7 @@ class CertificationCallback(Callback):
         self._store: RecordStore | None = None
         self._progress: CertificationProgress | None = None
         self._done: set[int] = set()
+        self._parent = os.getppid()
 
     # The predict loop: certification into records
 
@@ -97,15 +98,13 @@ class CertificationCallback(Callback):
             )
         path = Path(self.folder or trainer.default_root_dir) / self.records
         self._store = RecordStore(path, rank=trainer.global_rank)
-        if trainer.is_global_zero:
-            for note in self._store.recover():
-                rank_zero_warn(note)
-        trainer.strategy.barrier("records recovered")
+        self._recover(trainer, self._store)
         self._store.read()
+        self._parent = os.getppid()
         self._done = {c.index for c in self._store.certificates}
         wanted = _wanted(trainer)
         if wanted is not None:
-            self._check_selection(wanted)
+            self._check_selection(wanted, trainer.world_size)
             rest = [index for index in wanted if index not in self._done]
             if self._done:
                 rank_zero_info(f"{len(wanted) - len(rest)} of {len(wanted)} images are recorded.")
@@ -140,6 +139,9 @@ class CertificationCallback(Callback):
         for image, label, index in zip(*batch, strict=True):
             if int(index) in self._done:
                 continue
+            # A rank that outlives rank 0, which started it, would keep its records locked.
+            if trainer.local_rank > 0 and os.getppid() != self._parent:
+                raise RecordError("The process that started this one is gone.")
             certificate = self.certifier(model, image, index=int(index), label=int(label))
             self._store.append(certificate)
             self._done.add(certificate.index)
@@ -218,6 +220,19 @@ class CertificationCallback(Callback):
         figures |= {"val/acr": radii / images, "val/abstention": abstained / images}
         pl_module.log_dict(figures, rank_zero_only=False, sync_dist=False)
 
+    def _recover(self, trainer: pl.Trainer, store: RecordStore) -> None:
+        """Recover the records on rank 0; what fails there fails on every rank, with one voice."""
+        failure: SmoothError | None = None
+        if trainer.is_global_zero:
+            try:
+                for note in store.recover():
+                    rank_zero_warn(note)
+            except SmoothError as error:
+                failure = error
+        said = trainer.strategy.broadcast(None if failure is None else str(failure))
+        if said is not None:
+            raise failure or RecordError(said)
+
     def _header(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         data = trainer.datamodule  # type: ignore[attr-defined]
         known = data is not None and hasattr(data, "fingerprint")
@@ -241,7 +256,12 @@ class CertificationCallback(Callback):
             "environment": {**environment(), **where},
         }
 
-    def _check_selection(self, wanted: Sequence[int]) -> None:
+    def _check_selection(self, wanted: Sequence[int], processes: int) -> None:
+        if len(wanted) < processes:
+            raise InputError(
+                f"There are {processes} processes for {len(wanted)} images: set trainer.devices to "
+                f"{len(wanted)} or fewer."
+            )
         extra = self._done - set(wanted)
         if extra:
             raise RecordError(

@@ -189,7 +189,7 @@ def split(size: int, held_out: int, *, seed: int) -> tuple[list[int], list[int]]
         InputError: fewer than one index would be left to train on.
 
     >>> split(6, 2, seed=0)
-    ([0, 2, 4, 5], [1, 3])
+    ([0, 1, 3, 4], [2, 5])
     """
     if held_out >= size:
         raise InputError(

@@ -139,6 +139,8 @@ def _load(model: nn.Module, path: str) -> None:
     try:
         model.load_state_dict(read_state_dict(path))
     except RuntimeError as error:
+        detail = " ".join(str(error).split())
         raise InputError(
-            f"Expected `weights` to fit {type(model).__name__}, but {path} does not: {error}"
+            f"Expected `weights` to fit {type(model).__name__}, but {path} does not ({detail}): "
+            f"give the file of this classifier with this `num_classes`."
         ) from error

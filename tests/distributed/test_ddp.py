@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,14 @@ BASE = [
 pytestmark = pytest.mark.xdist_group("distributed")
 
 
-def shell(*arguments, timeout=300):
+def shell(*arguments, timeout=300, status=0):
     env = {k: v for k, v in os.environ.items() if k != "LIGHTNING_SMOOTH_FOLDER"}
     env["OMP_NUM_THREADS"] = "1"
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=env, timeout=timeout, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-4000:]
+    assert done.returncode == status, done.stdout[-4000:]
     return done.stdout
 
 
@@ -58,14 +59,22 @@ def test_two_processes_train_into_one_folder(run):
     assert (run / "checkpoints" / "best.ckpt").exists()
 
 
-@pytest.mark.parametrize(("devices", "limit"), [(2, 31), (3, 31), (2, 1)])
+@pytest.mark.parametrize(("devices", "limit"), [(2, 31), (3, 31), (3, 4)])
 def test_any_number_of_processes_gives_the_same_records(run, devices, limit, tmp_path):
-    # 31 images are uneven shards for 2 and 3 processes; of 1 image, one process has none
+    # uneven shards, all of them
     shell("-m", "lightning_smooth", "certify", *BASE, f"--trainer.devices={devices}",
           "--trainer.strategy=ddp", f"--data.limit={limit}", f"--output.folder={tmp_path}",
           f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}")  # fmt: skip
     assert verdicts(tmp_path) == verdicts(run)[:limit]
     assert not (tmp_path / "records.parts").exists()
+
+
+def test_more_processes_than_images_are_a_sentence(run, tmp_path):
+    said = shell("-m", "lightning_smooth", "certify", *BASE, "--trainer.devices=2",
+                 "--trainer.strategy=ddp", "--data.limit=1", f"--output.folder={tmp_path}",
+                 status=2)  # fmt: skip
+    assert "2 processes for 1 images" in said
+    assert "Traceback" not in said
 
 
 def test_other_processes_go_on_with_the_records_of_one(run, tmp_path):
@@ -74,6 +83,41 @@ def test_other_processes_go_on_with_the_records_of_one(run, tmp_path):
     shell(*command, "--data.limit=9")
     shell(*command, "--data.limit=31", "--trainer.devices=2", "--trainer.strategy=ddp")
     assert verdicts(tmp_path) == verdicts(run)
+
+
+def test_a_rank_whose_launcher_was_killed_stops_and_the_records_go_on(run, tmp_path):
+    ckpt = f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}"
+    command = ["-m", "lightning_smooth", "certify", *BASE, ckpt, f"--output.folder={tmp_path}",
+               "--data.limit=31", "--certification.certifier.n=4000"]  # fmt: skip
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ddp = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    launcher = subprocess.Popen([sys.executable, *command, *ddp], cwd=ROOT, env=env,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    parts = tmp_path / "records.parts"
+    wait(lambda: len(list(parts.glob("rank*.jsonl"))) == 2 or launcher.poll() is not None)
+    launcher.kill()
+    launcher.wait()
+    wait(lambda: not locked(parts / "rank1.jsonl"))
+    shell(*command)
+    assert [c.index for c in verdicts(tmp_path)] == list(range(31))
+
+
+def wait(condition, seconds=120):
+    for _ in range(seconds * 20):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def locked(path):
+    fcntl = pytest.importorskip("fcntl")
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 NOISE = '''
@@ -85,7 +129,9 @@ from lightning_smooth.modules import GaussianAugmentation
 class Spy(GaussianAugmentation):
     def loss(self, images, labels, generator):
         noise = self.law.like(images, generator)
-        print("NOISE", self.global_rank, self.current_epoch, float(noise[0, 0, 0, 0]), flush=True)
+        first = float(noise[0, 0, 0, 0])
+        sys.stdout.write(f"\\nNOISE {self.global_rank} {self.current_epoch} {first}\\n")
+        sys.stdout.flush()
         return super().loss(images, labels, generator)
 
 if __name__ == "__main__":
@@ -117,6 +163,8 @@ def work(rank, port):
     for metric in (accuracy, acr):
         metric.update(certificates()[rank::2])
     print("FIGURES", accuracy.compute().tolist(), float(acr.compute()), flush=True)
+    dist.barrier()
+    dist.destroy_process_group()
 '''
 
 

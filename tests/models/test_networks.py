@@ -183,7 +183,7 @@ def test_named_weights_with_another_number_of_classes(name: str, head: str):
     with mock.patch("torchvision.models._api.load_state_dict_from_url", return_value=state):
         model = TorchvisionModel(name, 5, weights="DEFAULT")
         same = TorchvisionModel(name, 1000, weights="DEFAULT")
-    assert model(torch.rand(2, 3, 64, 64)).shape == (2, 5)
+    assert model.eval()(torch.rand(2, 3, 64, 64)).shape == (2, 5)
     kept = model.model.state_dict()
     assert all(torch.equal(kept[k], v) for k, v in state.items() if not k.startswith(head))
     assert torch.equal(same.model.get_submodule(head).weight, state[f"{head}.weight"])
