@@ -15,12 +15,12 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_smooth.callbacks.pictures import save_pictures
 from lightning_smooth.callbacks.progress import CertificationProgress
-from lightning_smooth.callbacks.run_folder import environment, update_summary
+from lightning_smooth.callbacks.run_folder import update_summary
+from lightning_smooth.callbacks.subject import certifying, header, network, wanted_images
 from lightning_smooth.certify.base import Certifier
 from lightning_smooth.errors import InputError, RecordError, SmoothError, check_count
 from lightning_smooth.maths.certified import certified_hits
 from lightning_smooth.metrics import CertifiedAccuracy
-from lightning_smooth.models import fingerprint
 from lightning_smooth.modules.base import Batch
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.store import RecordStore
@@ -87,7 +87,7 @@ class CertificationCallback(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Read what is recorded, and leave it out of the images to come."""
-        if stage != "predict" or not _certifying(trainer):
+        if stage != "predict" or not certifying(trainer):
             return
         self._warn_about_sigma(pl_module)
         if str(trainer.precision).endswith("-true") and trainer.precision != "32-true":
@@ -102,7 +102,7 @@ class CertificationCallback(Callback):
         self._store.read()
         self._parent = os.getppid()
         self._done = {c.index for c in self._store.certificates}
-        wanted = _wanted(trainer)
+        wanted = wanted_images(trainer)
         if wanted is not None:
             self._check_selection(wanted, trainer.world_size)
             rest = [index for index in wanted if index not in self._done]
@@ -116,7 +116,7 @@ class CertificationCallback(Callback):
         """Compare the records with the model as it is now, and start appending."""
         if self._store is None:
             return
-        self._store.open(self._header(trainer, pl_module))
+        self._store.open(header(trainer, pl_module, self.certifier, self.name))
         bar = trainer.progress_bar_callback
         if bar is not None:
             bar.disable()
@@ -135,7 +135,7 @@ class CertificationCallback(Callback):
         """Certify the images of a batch."""
         if self._store is None:
             return
-        model = _network(pl_module)
+        model = network(pl_module)
         for image, label, index in zip(*batch, strict=True):
             if int(index) in self._done:
                 continue
@@ -175,7 +175,7 @@ class CertificationCallback(Callback):
         trainer.strategy.barrier("images certified")
         if trainer.is_global_zero:
             self.certificates = store.merge()
-            missing = set(_wanted(trainer) or ()) - {c.index for c in self.certificates}
+            missing = set(wanted_images(trainer) or ()) - {c.index for c in self.certificates}
             if missing:
                 raise RecordError(
                     f"{store.path} lacks {len(missing)} of the images asked for, index "
@@ -198,7 +198,7 @@ class CertificationCallback(Callback):
         places = np.linspace(0, len(dataset) - 1, min(self.val_images, len(dataset))).astype(int)
         if getattr(trainer, "fast_dev_run", False):
             places = places[:2]
-        model = _network(pl_module)
+        model = network(pl_module)
         found = []
         for place in places[trainer.global_rank :: trainer.world_size]:
             image, label, index = dataset[int(place)]
@@ -216,7 +216,10 @@ class CertificationCallback(Callback):
             torch.tensor(sums, dtype=torch.float32, device=pl_module.device), reduce_op="sum"
         )
         *held, radii, abstained, images = total.tolist()
-        figures = {f"val/certified_accuracy@{r:g}": h / images for r, h in zip(self.radii, held)}
+        figures = {
+            f"val/certified_accuracy@{r:g}": hits / images
+            for r, hits in zip(self.radii, held, strict=True)
+        }
         figures |= {"val/acr": radii / images, "val/abstention": abstained / images}
         pl_module.log_dict(figures, rank_zero_only=False, sync_dist=False)
 
@@ -233,29 +236,6 @@ class CertificationCallback(Callback):
         if said is not None:
             raise failure or RecordError(said)
 
-    def _header(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        known = data is not None and hasattr(data, "fingerprint")
-        wanted = _wanted(trainer)
-        where = {
-            "device": str(pl_module.device.type),
-            "dtype": str(pl_module.dtype),
-            "batch_size": getattr(self.certifier, "batch_size", None),
-        }
-        return {
-            "name": self.name,
-            "model": fingerprint(_network(pl_module)),
-            "certifier": self.certifier.describe(),
-            "data": data.fingerprint() if known else {"name": type(data).__name__},
-            "selection": {
-                "skip": getattr(data, "skip", None),
-                "limit": getattr(data, "limit", None),
-                "images": None if wanted is None else len(wanted),
-            },
-            "class_names": [str(name) for name in getattr(data, "class_names", [])],
-            "environment": {**environment(), **where},
-        }
-
     def _check_selection(self, wanted: Sequence[int], processes: int) -> None:
         if len(wanted) < processes:
             raise InputError(
@@ -271,7 +251,7 @@ class CertificationCallback(Callback):
             )
 
     def _share(self, trainer: pl.Trainer) -> int:
-        wanted = _wanted(trainer)
+        wanted = wanted_images(trainer)
         if wanted is None:
             return 0
         rest = len(set(wanted) - self._done)
@@ -304,20 +284,3 @@ class CertificationCallback(Callback):
             logger.log_metrics(logged, step=0)
             logger.save()
         rank_zero_info(f"{len(self.certificates)} certificates in {os.path.relpath(path)}")
-
-
-def _certifying(trainer: pl.Trainer) -> bool:
-    """Whether this predict loop is meant to certify: a plain Trainer's is, if we are in it."""
-    return bool(getattr(trainer, "certifying", True))
-
-
-def _wanted(trainer: pl.Trainer) -> list[int] | None:
-    """Data set indices of the images to certify; None where the data cannot tell."""
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    return list(data.test_indices()) if hasattr(data, "test_indices") else None
-
-
-def _network(pl_module: pl.LightningModule) -> torch.nn.Module:
-    """The plain network inside its Lightning shell."""
-    network = getattr(pl_module, "model", pl_module)
-    return network if isinstance(network, torch.nn.Module) else pl_module

@@ -29,9 +29,7 @@ class CertificationProgress:
         console: where to write; standard error by default.
     """
 
-    def __init__(
-        self, total: int, radii: Sequence[float], console: Console | None = None
-    ) -> None:
+    def __init__(self, total: int, radii: Sequence[float], console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.total = total
         self.radii = tuple(radii)

@@ -19,8 +19,15 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from lightning_smooth.errors import InputError
 
 _PACKAGES = (
-    "lightning-smooth pytorch-lightning torch torchvision torchmetrics numpy scipy statsmodels"
-).split()
+    "lightning-smooth",
+    "pytorch-lightning",
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "numpy",
+    "scipy",
+    "statsmodels",
+)
 
 
 class RunFolder(Callback):

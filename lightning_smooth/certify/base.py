@@ -20,8 +20,8 @@ from lightning_smooth.types import ABSTAIN
 class Certifier(ABC):
     """An algorithm that certifies one image at a time.
 
-    A subclass writes `_certify`, `describe`, `with_draws` and `law`; the public call validates what comes in,
-    times it, and checks what goes out.
+    A subclass writes `_certify`, `describe`, `with_draws` and `law`; the public call validates what
+    comes in, times it, and checks what goes out.
     """
 
     @final

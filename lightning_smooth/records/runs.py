@@ -16,7 +16,7 @@ from lightning_smooth.maths.radius import largest_gaussian_radius
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.frames import certificate_frame
 from lightning_smooth.records.published import decode_log, is_published_header, read_published
-from lightning_smooth.records.store import FINGERPRINT, RecordFile, differences, read_records
+from lightning_smooth.records.reading import gather
 
 RECORDS = "records.jsonl"
 PARTS = "records.parts"
@@ -186,26 +186,20 @@ def _load_folder(folder: Path) -> Run:
 
 def _from_records(path: Path, files: Sequence[Path]) -> Run:
     notes: list[str] = []
-    contents = [(file, c) for file in files if (c := _read(file, notes)) is not None]
-    if not contents:
+    readable = [file for file in files if _has_header(file, notes)]
+    header, certificates, torn = gather(readable)
+    if header is None:
         raise RecordError(
             f"The records of {path} end before their first line does: no image was certified yet. "
             "Run the certification again; it starts over."
         )
-    header = contents[0][1].header
-    found: dict[int, Certificate] = {}
-    for file, content in contents:
-        _check_same_run(contents[0], (file, content))
-        if content.torn:
-            notes.append(
-                f"The last line of {file.name} is torn (it was being written when the run was "
-                "stopped) and left out; certifying again with the same command makes it anew."
-            )
-        for certificate in content.certificates:
-            _add(found, certificate, file)
-    certificates = [found[index] for index in sorted(found)]
+    for file in torn:
+        notes.append(
+            f"The last line of {file.name} is torn (it was being written when the run was "
+            "stopped) and left out; certifying again with the same command makes it anew."
+        )
     requested = _whole(_part(header, "selection").get("images"))
-    running = any(file.parent.name == PARTS for file, _ in contents)
+    running = any(file.parent.name == PARTS for file in readable)
     complete = _completeness(len(certificates), requested, notes, running=running)
     return Run(
         name=str(header.get("name") or path.stem),
@@ -222,35 +216,14 @@ def _from_records(path: Path, files: Sequence[Path]) -> Run:
     )
 
 
-def _read(file: Path, notes: list[str]) -> RecordFile | None:
+def _has_header(file: Path, notes: list[str]) -> bool:
     try:
-        if b"\n" not in file.read_bytes():
-            notes.append(f"{file.name} ends within its header and holds no image.")
-            return None
+        whole = b"\n" in file.read_bytes()
     except OSError as error:
         raise RecordError(f"{file} cannot be read: {error.strerror}. Check it.") from error
-    return read_records(file)
-
-
-def _check_same_run(one: tuple[Path, RecordFile], other: tuple[Path, RecordFile]) -> None:
-    parts = [
-        {key: content.header.get(key, {}) for key in FINGERPRINT} for _, content in (other, one)
-    ]
-    changed = differences(parts[0], parts[1])
-    if changed:
-        raise RecordError(
-            f"{one[0]} and {other[0]} belong to different runs:\n  " + "\n  ".join(changed)
-            + "\nMove one of them away."
-        )  # fmt: skip
-
-
-def _add(found: dict[int, Certificate], certificate: Certificate, file: Path) -> None:
-    known = found.setdefault(certificate.index, certificate)
-    if replace(known, seconds=0.0) != replace(certificate, seconds=0.0):
-        raise RecordError(
-            f"{file} has a second record of image {certificate.index} that contradicts the first: "
-            "delete one of them."
-        )
+    if not whole:
+        notes.append(f"{file.name} ends within its header and holds no image.")
+    return whole
 
 
 def _completeness(

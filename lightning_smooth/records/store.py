@@ -15,101 +15,15 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
 from lightning_smooth.errors import InputError, RecordError
 from lightning_smooth.records.certificate import Certificate
-
-FORMAT: Final = "lightning_smooth"
-VERSION: Final = 1
-FINGERPRINT: Final = ("model", "certifier", "data")
-"""Parts of the header that must agree before records may share a file."""
+from lightning_smooth.records.reading import FORMAT, VERSION, differences, fingerprint, gather
 
 _SYNC_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class RecordFile:
-    """What one records file holds.
-
-    Attributes:
-        header: its first line.
-        certificates: every whole line after it, in the order of the file.
-        torn: the last line, if it was cut off while being written; else empty.
-    """
-
-    header: dict[str, Any]
-    certificates: list[Certificate]
-    torn: str = ""
-
-
-def read_records(path: Path) -> RecordFile:
-    """Read a records file, whole or cut off.
-
-    Raises:
-        RecordError: the file is missing or empty, is no records file, or a line other than the
-            last is damaged (the message names the line).
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise RecordError(f"There are no records at {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"The records {path} cannot be read: {error}.") from error
-    *lines, torn = text.split("\n")
-    if not lines:
-        raise RecordError(f"{path} has no header line: delete it and certify again.")
-    header = _read_header(path, lines[0])
-    certificates = [_read_line(path, number, line) for number, line in enumerate(lines[1:], 2)]
-    return RecordFile(header, certificates, torn)
-
-
-def _read_header(path: Path, line: str) -> dict[str, Any]:
-    try:
-        header = json.loads(line)
-    except json.JSONDecodeError:
-        header = None
-    if not isinstance(header, dict) or header.get("records") != FORMAT:
-        raise RecordError(f"{path} does not start with the header of a records file.")
-    if header.get("version") != VERSION:
-        raise RecordError(
-            f"{path} has format version {header.get('version')!r}; this package reads {VERSION}."
-        )
-    return header
-
-
-def _read_line(path: Path, number: int, line: str) -> Certificate:
-    try:
-        return Certificate.from_json(line)
-    except RecordError as error:
-        raise RecordError(
-            f"{path}, line {number} is damaged ({error}). Delete that line and run the same "
-            "command again: its image will be certified anew, the others are kept."
-        ) from error
-
-
-def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """List what differs between two nested mappings, a line each.
-
-    >>> differences({"certifier": {"sigma": 0.5}}, {"certifier": {"sigma": 0.25}})
-    ['certifier.sigma: 0.25 in the records, 0.5 now']
-    """
-    found: list[str] = []
-    for key in sorted({*ours, *theirs}):
-        now, then = ours.get(key), theirs.get(key)
-        if isinstance(now, Mapping) and isinstance(then, Mapping):
-            found += differences(now, then, f"{prefix}{key}.")
-        elif now != then:
-            found.append(f"{prefix}{key}: {_short(then)} in the records, {_short(now)} now")
-    return found
-
-
-def _short(value: Any) -> str:
-    text = repr(value) if not isinstance(value, str) else value
-    return text if len(text) <= 40 else text[:12] + "..."
 
 
 class RecordStore:
@@ -170,16 +84,7 @@ class RecordStore:
         Raises:
             RecordError: a file is damaged, or files contradict each other.
         """
-        found: dict[int, Certificate] = {}
-        self.header = None
-        for file in self._files():
-            content = read_records(file)
-            if self.header is None:
-                self.header = content.header
-            self._check_header(content.header, file)
-            for certificate in content.certificates:
-                _add(found, certificate, file)
-        self.certificates = [found[index] for index in sorted(found)]
+        self.header, self.certificates, _ = gather(self._files())
 
     def check(self, header: Mapping[str, Any]) -> None:
         """Check that the records belong to what `header` describes.
@@ -189,7 +94,7 @@ class RecordStore:
         """
         if self.header is None:
             return
-        changed = differences(_fingerprint(header), _fingerprint(self.header))
+        changed = differences(fingerprint(header), fingerprint(self.header))
         if changed:
             raise RecordError(
                 f"The records {self.path} belong to something else:\n  "
@@ -289,30 +194,10 @@ class RecordStore:
                 f"command again; what is recorded lies in {self.parts}."
             ) from error
 
-    def _check_header(self, header: Mapping[str, Any], file: Path) -> None:
-        changed = differences(_fingerprint(header), _fingerprint(self.header or {}))
-        if changed:
-            raise RecordError(
-                f"{file} and {self.path} belong to different runs:\n  " + "\n  ".join(changed)
-            )
-
     def _refuse_company(self) -> None:
         for part in self._part_files():
             with part.open("ab") as file:
                 _lock(file, part)
-
-
-def _fingerprint(header: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: header.get(key, {}) for key in FINGERPRINT}
-
-
-def _add(found: dict[int, Certificate], certificate: Certificate, file: Path) -> None:
-    known = found.setdefault(certificate.index, certificate)
-    if replace(known, seconds=0.0) != replace(certificate, seconds=0.0):
-        raise RecordError(
-            f"{file} has a second record of image {certificate.index} that contradicts the first: "
-            "delete one of them."
-        )
 
 
 def _repair(path: Path) -> Iterator[str]:

@@ -14,7 +14,7 @@ from lightning_smooth.callbacks.progress import CertificationProgress
 from lightning_smooth.data import Digits
 from lightning_smooth.errors import InputError, RecordError
 from lightning_smooth.modules import GaussianAugmentation
-from lightning_smooth.records.store import read_records
+from lightning_smooth.records.reading import read_records
 from lightning_smooth.trainer import SmoothTrainer
 
 

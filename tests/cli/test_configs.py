@@ -9,7 +9,7 @@ import yaml
 
 from lightning_smooth.__main__ import main
 from lightning_smooth.data import fakes
-from lightning_smooth.records.store import read_records
+from lightning_smooth.records.reading import read_records
 
 ROOT = Path(__file__).parents[2]
 YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))

@@ -14,15 +14,13 @@ import pytest
 import yaml
 
 from lightning_smooth.__main__ import main
-from lightning_smooth.records.store import read_records
+from lightning_smooth.records.reading import read_records
 
 from .conftest import QUICK
 
 
 def verdicts(folder, name="records.jsonl"):
-    return [
-        dataclasses.replace(c, seconds=0.0) for c in read_records(folder / name).certificates
-    ]
+    return [dataclasses.replace(c, seconds=0.0) for c in read_records(folder / name).certificates]
 
 
 def test_run_trains_certifies_and_reports(tmp_path, capsys):

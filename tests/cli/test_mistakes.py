@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_mistakes_are_answered_with_a_sentence(arguments, words, capfd, tmp_path
 
 
 def test_an_unknown_key_in_a_yaml_is_named(capfd, tmp_path):
-    text = open("configs/digits.yaml").read().replace("val_size:", "val_syze:")
+    text = Path("configs/digits.yaml").read_text().replace("val_size:", "val_syze:")
     (tmp_path / "bad.yaml").write_text(text)
     answer = said(capfd, ["fit", f"--config={tmp_path / 'bad.yaml'}"])
     assert "'val_syze' is not accepted" in answer
@@ -68,8 +69,10 @@ def test_an_output_folder_that_cannot_be_written(verb, capfd, tmp_path):
 
 
 def test_missing_data_say_which_file_and_how_to_get_it(capfd, tmp_path):
-    answer = said(capfd, ["fit", "--config=configs/mnist.yaml", "--data.download=false",
-                          f"--data.root={tmp_path}", f"--output.folder={tmp_path / 'out'}"])  # fmt: skip
+    command = ["fit", "--config=configs/mnist.yaml", "--data.download=false"]
+    answer = said(
+        capfd, [*command, f"--data.root={tmp_path}", f"--output.folder={tmp_path / 'out'}"]
+    )
     assert "train-images-idx3-ubyte" in answer
     assert f"lightning-smooth data mnist --root {tmp_path}" in answer
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_smooth.records.store import read_records
+from lightning_smooth.records.reading import read_records
 
 ROOT = Path(__file__).parents[2]
 BASE = [
@@ -120,7 +120,7 @@ def locked(path):
     return False
 
 
-NOISE = '''
+NOISE = """
 import sys, torch, pytorch_lightning as pl
 from lightning_smooth.data import Digits
 from lightning_smooth.models import SmallConvNet
@@ -140,7 +140,7 @@ if __name__ == "__main__":
                          limit_train_batches=3, limit_val_batches=0, enable_checkpointing=False,
                          enable_progress_bar=False, enable_model_summary=False)
     trainer.fit(Spy(SmallConvNet(image_size=8, padding=1), 0.25), datamodule=Digits())
-'''
+"""
 
 
 def test_every_rank_step_and_epoch_draws_noise_of_its_own(tmp_path):
@@ -152,7 +152,7 @@ def test_every_rank_step_and_epoch_draws_noise_of_its_own(tmp_path):
     assert len({line[3] for line in seen}) == len(seen) == 12
 
 
-METRICS = '''
+METRICS = """
 import sys, torch, torch.distributed as dist, torch.multiprocessing as mp
 from tests_helper import certificates
 from lightning_smooth.metrics import AverageCertifiedRadius, CertifiedAccuracy
@@ -165,7 +165,7 @@ def work(rank, port):
     print("FIGURES", accuracy.compute().tolist(), float(acr.compute()), flush=True)
     dist.barrier()
     dist.destroy_process_group()
-'''
+"""
 
 
 def test_metrics_gather_across_processes(tmp_path):
@@ -185,7 +185,7 @@ def test_metrics_gather_across_processes(tmp_path):
         assert float(acr) == pytest.approx(1.5 / 7)
 
 
-HELPER = '''
+HELPER = """
 from lightning_smooth.records.certificate import Certificate
 
 def certificates():
@@ -195,4 +195,4 @@ def certificates():
                     alpha=0.1, ledger={}, method="m", parameters={}, seed=0, seconds=0.0)
         for i in range(7)
     ]
-'''
+"""

@@ -44,5 +44,5 @@ def test_published_logs_have_this_largest_radius():
 
 @pytest.mark.parametrize(("p", "sigma"), [(1.0, 1.0), (-0.1, 1.0), (0.9, 0.0), (0.9, -1.0)])
 def test_bad_input_is_named(p, sigma):
-    with pytest.raises(InputError, match="p_lower|sigma"):
+    with pytest.raises(InputError, match=r"p_lower|sigma"):
         gaussian_radius(p, sigma)

@@ -7,11 +7,11 @@ from lightning_smooth.errors import InputError, RecordError
 from lightning_smooth.maths.certified import average_certified_radius, certified_accuracy
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.published import (
-    parse_seconds,
     read_published,
     round_down,
     write_published,
 )
+from lightning_smooth.records.published_rows import parse_seconds
 
 LOGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "certification-logs"
 HEADER = "idx\tlabel\tpredict\tradius\tcorrect\ttime"

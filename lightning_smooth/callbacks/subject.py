@@ -1,0 +1,60 @@
+"""What a certification is about: which network, which images; and the header that says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import nn
+
+from lightning_smooth.callbacks.run_folder import environment
+from lightning_smooth.certify.base import Certifier
+from lightning_smooth.models import fingerprint
+
+
+def certifying(trainer: pl.Trainer) -> bool:
+    """Whether the predict loop is meant to certify: a plain Trainer's always is."""
+    return bool(getattr(trainer, "certifying", True))
+
+
+def wanted_images(trainer: pl.Trainer) -> list[int] | None:
+    """Data set indices of the images to certify; None where the data cannot tell."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    return list(data.test_indices()) if hasattr(data, "test_indices") else None
+
+
+def network(pl_module: pl.LightningModule) -> nn.Module:
+    """The plain network inside its Lightning shell."""
+    inner = getattr(pl_module, "model", pl_module)
+    return inner if isinstance(inner, nn.Module) else pl_module
+
+
+def header(
+    trainer: pl.Trainer, pl_module: pl.LightningModule, certifier: Certifier, name: str
+) -> dict[str, Any]:
+    """Describe what is certified, by what, on what: the header of the records.
+
+    `model`, `certifier` and `data` are the fingerprint: records that differ in them never share
+    a file. The rest says how they came about.
+    """
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    known = data is not None and hasattr(data, "fingerprint")
+    wanted = wanted_images(trainer)
+    where = {
+        "device": str(pl_module.device.type),
+        "dtype": str(pl_module.dtype),
+        "batch_size": getattr(certifier, "batch_size", None),
+    }
+    return {
+        "name": name,
+        "model": fingerprint(network(pl_module)),
+        "certifier": certifier.describe(),
+        "data": data.fingerprint() if known else {"name": type(data).__name__},
+        "selection": {
+            "skip": getattr(data, "skip", None),
+            "limit": getattr(data, "limit", None),
+            "images": None if wanted is None else len(wanted),
+        },
+        "class_names": [str(label) for label in getattr(data, "class_names", [])],
+        "environment": {**environment(), **where},
+    }
