@@ -113,6 +113,30 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
     return runs
 
 
+def on_common_images(runs: Sequence[Run]) -> list[Run]:
+    """Keep of each run the images that every run has, so that the runs can be compared.
+
+    An image is known by its data set index alone: that the runs are of one data set is the
+    caller's knowledge, checked where the headers say it.
+
+    Raises:
+        InputError: headers name different data sets, or no image is common to all runs.
+    """
+    named = {str(_part(run.header or {}, "data").get("digest")) for run in runs if run.header}
+    if len(named) > 1:
+        raise InputError("Expected runs on one data set to compare image by image, got several.")
+    common = set.intersection(*(set(run.frame["index"]) for run in runs))
+    if not common:
+        raise InputError("No image is common to all runs: give runs on the same images.")
+    kept = []
+    for run in runs:
+        frame = run.frame[run.frame["index"].isin(common)].reset_index(drop=True)
+        left = len(run.frame) - len(frame)
+        note = f"{left:,} images that not every run has are left out; {len(frame):,} are compared."
+        kept.append(replace(run, frame=frame, notes=(*run.notes, note) if left else run.notes))
+    return kept
+
+
 def run_folder(run: Run) -> Path | None:
     """The folder that holds what else the run left (samples, configuration), if it has one."""
     if run.header is None:

@@ -18,7 +18,7 @@ from lightning_smooth.report.write import ReportFiles, write_report
 _EXAMPLES = """\
 examples:
   lightning-smooth report runs/mnist/2026-01-31_120000
-  lightning-smooth report runs/mnist/* published.tsv --out comparison
+  lightning-smooth report runs/mnist/* published.tsv --common --out comparison
   lightning-smooth report runs/mnist/* --radii 0 0.5 1 --title "MNIST, sigma 0.5"
 
 It writes index.html (one page that needs no other file), table.md, table.csv (full precision, with
@@ -40,7 +40,13 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = _parser().parse_args(list(argv))
     out = arguments.out or _default_folder(arguments.runs[0])
-    files = write_report(arguments.runs, out, radii=arguments.radii, title=arguments.title)
+    files = write_report(
+        arguments.runs,
+        out,
+        radii=arguments.radii,
+        title=arguments.title,
+        common=arguments.common,
+    )
     _print(files)
     if arguments.open:
         webbrowser.open(files.page.resolve().as_uri())
@@ -76,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         help="radii of the tables, l2 norm of pixels in [0, 1] (default: 0 0.25 0.5 ... up to the "
         "largest radius seen)",
+    )
+    parser.add_argument(
+        "--common",
+        action="store_true",
+        help="keep only the images that every run has, so that runs on different subsets of a test "
+        "set compare like with like",
     )
     parser.add_argument("--title", help="title of the page")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")

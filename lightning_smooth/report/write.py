@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from lightning_smooth.errors import InputError, RecordError
-from lightning_smooth.records.runs import Run, load_runs
+from lightning_smooth.records.runs import Run, load_runs, on_common_images
 from lightning_smooth.report.curves import curve_figure, distribution_figure
 from lightning_smooth.report.page import page
 from lightning_smooth.report.pictures import load_pictures
@@ -55,6 +55,7 @@ def write_report(
     *,
     radii: Iterable[float] | None = None,
     title: str | None = None,
+    common: bool = False,
 ) -> ReportFiles:
     """Report runs in one folder.
 
@@ -64,12 +65,15 @@ def write_report(
         radii: radii of the tables, l2 norm of pixels in [0, 1]; by default 0, 0.25, 0.5, ... up
             to the largest radius seen.
         title: title of the page.
+        common: whether to keep only the images that every run has.
 
     Raises:
         InputError: no run is given, `radii` are not radii, or `out` cannot be written.
         RecordError: a run cannot be read, has no radii, or none of them has an image.
     """
     runs = load_runs(paths)
+    if common:
+        runs = on_common_images(runs)
     _check_reportable(runs)
     largest = max(float(run.frame["radius"].max()) for run in runs if len(run.frame))
     wanted = default_radii(largest) if radii is None else check_radii(radii)

@@ -9,7 +9,7 @@ from lightning_smooth.errors import InputError, RecordError
 from lightning_smooth.maths.confidence import clopper_pearson_lower
 from lightning_smooth.maths.radius import gaussian_radius, largest_gaussian_radius
 from lightning_smooth.records.certificate import Certificate
-from lightning_smooth.records.runs import load_run, load_runs
+from lightning_smooth.records.runs import load_run, load_runs, on_common_images
 
 SIGMA, N, ALPHA = 0.5, 1000, 0.001
 LOG = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t3\t3\t0.377\t1\t0:00:14.1\n"
@@ -167,3 +167,17 @@ def test_neither_torch_nor_lightning_is_imported():
         cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert run.stdout.strip() == "[]"
+
+
+def test_runs_are_compared_on_the_images_that_all_have(tmp_path):
+    rows = [f"{i}\t1\t1\t0.{i}\t1\t0.1" for i in range(1, 8)]
+    head = "idx\tlabel\tpredict\tradius\tcorrect\ttime"
+    (tmp_path / "all.tsv").write_text("\n".join([head, *rows]) + "\n")
+    (tmp_path / "some.tsv").write_text("\n".join([head, *rows[1::2]]) + "\n")
+    (tmp_path / "other.tsv").write_text(head + "\n9\t1\t1\t0.5\t1\t0.1\n")
+    whole, part = on_common_images(load_runs([tmp_path / "all.tsv", tmp_path / "some.tsv"]))
+    assert whole.frame["index"].tolist() == part.frame["index"].tolist() == [2, 4, 6]
+    assert whole.frame["radius"].tolist() == [0.2, 0.4, 0.6]
+    assert any("4 images that not every run has" in note for note in whole.notes)
+    with pytest.raises(InputError, match="No image is common"):
+        on_common_images(load_runs([tmp_path / "all.tsv", tmp_path / "other.tsv"]))
