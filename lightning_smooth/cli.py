@@ -6,20 +6,17 @@ beats an earlier one, and a checkpoint's stored hyperparameters decide nothing.
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
-import yaml
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import lightning_smooth.certify
@@ -28,6 +25,14 @@ import lightning_smooth.models  # noqa: F401  short names like --data MNIST find
 from lightning_smooth.callbacks.certification import CertificationCallback
 from lightning_smooth.callbacks.run_folder import RunFolder, writable
 from lightning_smooth.errors import InputError, SmoothError
+from lightning_smooth.folders import (
+    check_folder,
+    find_checkpoint,
+    portable,
+    relative,
+    settle_folder,
+    warn_of_differences,
+)
 from lightning_smooth.modules.base import SmoothingModule
 from lightning_smooth.trainer import SmoothTrainer
 
@@ -43,8 +48,6 @@ VERBS: dict[str, set[str]] = {
 """Verb -> arguments of the trainer's method that the command line does not take."""
 
 _STARTS = ("-c", "--config", "-h", "help", "--print_config")
-_FOLDER_VARIABLE = "LIGHTNING_SMOOTH_FOLDER"
-"""Carries the run folder to the processes that a DDP strategy starts."""
 
 
 def output_folder(experiment: str = "run", root: str = "runs", folder: str | None = None) -> None:
@@ -80,35 +83,21 @@ class SmoothCLI(LightningCLI):
         parser.add_lightning_class_args(CertificationCallback, "certification")
 
     def _parse_ckpt_path(self) -> None:
-        """Keep what the command says, and warn where the checkpoint was trained otherwise."""
-        settings = self.config[self.config.subcommand]
-        path = settings.get("ckpt_path")
-        if not path or path in ("best", "last", "hpc", "registry"):
-            return
-        if not Path(path).is_file():
-            raise InputError(
-                f"There is no checkpoint {path}: give the path of one that `fit` wrote "
-                "(runs/EXPERIMENT/STAMP/checkpoints/*.ckpt)."
-            )
-        stored = _hyperparameters(Path(path))
-        given = settings.model.get("init_args", settings.model)
-        for name, value in sorted(stored.items()):
-            now = given.get(name, value)
-            if _plain(now) and _plain(value) and now != value:
-                rank_zero_warn(
-                    f"The checkpoint was trained with {name} = {value!r}; the command says "
-                    f"{now!r}, and the command decides."
-                )
+        """Keep what the command says: the checkpoint's hyperparameters decide nothing."""
 
     def before_instantiate_classes(self) -> None:
-        """Settle the run's folder, and send everything that writes there."""
+        """Settle the run's folder and the checkpoint, and send there whatever writes."""
         verb = str(self.subcommand)
         settings = self.config[verb]
-        config = self.parser.dump(self.config, skip_none=False, format="yaml")
-        self.kept_config = _portable(config)
-        self.folder = writable(_settle_folder(settings, verb))
+        self.kept_config = portable(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        self.folder = writable(settle_folder(settings, verb))
+        check_folder(self.folder, verb, settings.get("ckpt_path"), self.kept_config)
+        if verb not in ("run", "fit"):
+            settings.ckpt_path = find_checkpoint(settings.get("ckpt_path"), self.folder)
+        if settings.get("ckpt_path") not in (None, "best", "last", "hpc"):
+            warn_of_differences(Path(settings.ckpt_path), settings.model)
         settings.trainer.default_root_dir = str(self.folder)
-        if settings.certification.name == "run":
+        if settings.certification.name is None:
             settings.certification.name = settings.output.experiment
         for logger in _listed(settings.trainer.get("logger")):
             init = logger.get("init_args") if hasattr(logger, "get") else None
@@ -129,7 +118,7 @@ class SmoothCLI(LightningCLI):
 
     def after_certify(self) -> None:
         """Say what comes next."""
-        rank_zero_info(f"Next: lightning-smooth report {_relative(self.folder)}")
+        rank_zero_info(f"Next: lightning-smooth report {relative(self.folder)}")
 
     def after_run(self) -> None:
         """Write and announce the report, on the process that holds the records."""
@@ -137,10 +126,11 @@ class SmoothCLI(LightningCLI):
         if trainer.is_global_zero and trainer.certification.certificates:
             from lightning_smooth.report import main as report
 
-            report([_relative(self.folder)])
+            records = trainer.certification.records_path or self.folder
+            report([relative(records), "--out", relative(records.parent / "report")])
 
     def _next(self, verb: str) -> str:
-        folder = _relative(self.folder)
+        folder = relative(self.folder)
         return f"lightning-smooth {verb} --config {folder}/config.yaml --output.folder {folder}"
 
 
@@ -156,12 +146,14 @@ def main(verb: str, args: Sequence[str] | None = None) -> None:
         SmoothError: a user's mistake, in words for the user.
         SystemExit: the arguments do not parse, or help was asked for.
     """
-    given = sys.argv[2:] if args is None else args
+    given = _configs_first(sys.argv[2:] if args is None else args)
     if not any(arg.split("=")[0].endswith(_STARTS) or arg.startswith("--model") for arg in given):
         raise InputError(
             "Name an experiment, a YAML that says what to train on what; the smallest is "
             "--config configs/digits.yaml."
         )
+    if args is None:
+        sys.argv[2:] = given
     # Lightning and torch talk past each other here; it is printed at every step otherwise.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     torch.set_float32_matmul_precision("highest")
@@ -176,12 +168,15 @@ def main(verb: str, args: Sequence[str] | None = None) -> None:
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_kwargs={"prog": "lightning-smooth"},
-            args=None if args is None else [verb, *args],
+            args=None if args is None else [verb, *given],
         )
     except MisconfigurationException as error:
         raise InputError(str(error)) from error
     except ValueError as error:
-        raise _own(error) from error
+        own = _own(error)
+        if own is error:
+            raise
+        raise own from error
 
 
 def _own(error: BaseException) -> BaseException:
@@ -196,30 +191,19 @@ def _only(verb: str) -> Any:
     return staticmethod(lambda: {verb: VERBS[verb]})
 
 
-def _settle_folder(settings: Any, verb: str) -> Path:
-    """Return the run's folder: as said, or the checkpoint's, or a new one."""
-    output = settings.output
-    inherited = os.environ.get(_FOLDER_VARIABLE)
-    if output.folder is not None:
-        return Path(output.folder)
-    if inherited and int(os.environ.get("LOCAL_RANK", 0)) > 0:
-        return Path(inherited)
-    path = settings.get("ckpt_path")
-    base = Path(output.root) / output.experiment
-    if verb not in ("run", "fit") and path:
-        home = Path(path).resolve().parent.parent
-        folder = home if (home / "config.yaml").is_file() else base / verb
-    elif verb not in ("run", "fit"):
-        folder = base / verb
-    else:
-        job = os.environ.get("SLURM_JOB_ID") or os.environ.get("TORCHELASTIC_RUN_ID")
-        folder = base / (job or time.strftime("%Y%m%d-%H%M%S"))
-        for number in range(1, 1000):
-            if job or not folder.exists():
-                break
-            folder = folder.with_name(f"{time.strftime('%Y%m%d-%H%M%S')}-{number}")
-    os.environ[_FOLDER_VARIABLE] = str(folder)
-    return folder
+def _configs_first(args: Sequence[str]) -> list[str]:
+    """Move the YAML files before the other options, which so beat them wherever they stand."""
+    configs: list[str] = []
+    rest: list[str] = []
+    words = iter(args)
+    for word in words:
+        if word in ("-c", "--config"):
+            configs += [word, *([value] if (value := next(words, None)) is not None else [])]
+        elif word.startswith("--config="):
+            configs.append(word)
+        else:
+            rest.append(word)
+    return [*configs, *rest]
 
 
 def _place_logger(init: Any, folder: Path, verb: str) -> None:
@@ -236,35 +220,3 @@ def _listed(value: Any) -> list[Any]:
     if value is None or isinstance(value, bool):
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _hyperparameters(path: Path) -> dict[str, Any]:
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        raise InputError(
-            f"{path} is no checkpoint that can be loaded safely ({type(error).__name__}): give "
-            "one that `lightning-smooth fit` wrote."
-        ) from error
-    if not isinstance(stored, dict) or "state_dict" not in stored:
-        raise InputError(f"{path} is no checkpoint: it has no state_dict.")
-    return dict(stored.get("hyper_parameters", {}))
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, int | float | str) and not isinstance(value, bool)
-
-
-def _portable(config: str) -> str:
-    """Make a dumped configuration one that any verb reads, and that names no folder of its own."""
-    (inner,) = (v for v in yaml.safe_load(config).values() if isinstance(v, dict))
-    for argument in ("config", "ckpt_path", "weights_only", "return_predictions", "verbose"):
-        inner.pop(argument, None)
-    inner["output"]["folder"] = None
-    text: str = yaml.safe_dump(inner, sort_keys=False)
-    return text
-
-
-def _relative(folder: Path) -> str:
-    relative = os.path.relpath(folder)
-    return str(folder) if relative.startswith("..") else relative

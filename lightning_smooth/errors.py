@@ -7,6 +7,7 @@ traceback. The caller's faults (`InputError` and its children) are `ValueError`s
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 
 class SmoothError(Exception):
@@ -29,6 +30,10 @@ class SoundnessError(SmoothError):
     """A certificate would not have held: a bug, never the user's fault."""
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def check_positive(name: str, value: float) -> float:
     """Return `value` as a float.
 
@@ -38,7 +43,7 @@ def check_positive(name: str, value: float) -> float:
     >>> check_positive("sigma", 0.5)
     0.5
     """
-    if isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+    if not _is_number(value) or not math.isfinite(value) or value <= 0:
         raise InputError(f"Expected `{name}` to be a finite number above 0, but got {value!r}.")
     return float(value)
 
@@ -52,7 +57,7 @@ def check_probability(name: str, value: float) -> float:
     >>> check_probability("alpha", 0.001)
     0.001
     """
-    if isinstance(value, bool) or not 0 < value < 1:
+    if not _is_number(value) or not 0 < value < 1:
         raise InputError(f"Expected `{name}` to be strictly between 0 and 1, but got {value!r}.")
     return float(value)
 
@@ -66,6 +71,7 @@ def check_count(name: str, value: int, *, least: int = 1) -> int:
     >>> check_count("n", 1000)
     1000
     """
-    if isinstance(value, bool) or int(value) != value or value < least:
+    whole = _is_number(value) and math.isfinite(value) and int(value) == value
+    if not whole or value < least:
         raise InputError(f"Expected `{name}` to be an integer of at least {least}, got {value!r}.")
     return int(value)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_smooth.callbacks.certification import CertificationCallback
 from lightning_smooth.callbacks.run_folder import best_checkpoint, read_summary
 from lightning_smooth.errors import InputError
+from lightning_smooth.folders import find_checkpoint
 from lightning_smooth.records.certificate import Certificate
 
 
@@ -44,7 +45,7 @@ class SmoothTrainer(pl.Trainer):
             RecordError: records are damaged, or belong to something else.
         """
         callback = self.certification
-        path = self._checkpoint(ckpt_path)
+        path = find_checkpoint(ckpt_path, Path(self.default_root_dir))
         self.certifying = True
         try:
             self.predict(
@@ -90,7 +91,7 @@ class SmoothTrainer(pl.Trainer):
             ckpt_path=str(last) if last.is_file() else None,
             weights_only=True,
         )
-        if self.interrupted:
+        if self.interrupted or getattr(self, "fast_dev_run", False):
             return []
         return self.certify(model, datamodule, ckpt_path=best_checkpoint(self))
 
@@ -108,17 +109,3 @@ class SmoothTrainer(pl.Trainer):
                 f"{len(found)}."
             )
         return found[0]
-
-    def _checkpoint(self, ckpt_path: str | None) -> str | None:
-        if ckpt_path is None:
-            kept = read_summary(Path(self.default_root_dir)).get("fit", {}).get("checkpoint")
-            ckpt_path = str(Path(self.default_root_dir) / kept) if kept else None
-        if ckpt_path is None:
-            rank_zero_warn("No checkpoint: the model is certified as it was built.")
-            return None
-        if not Path(ckpt_path).is_file():
-            raise InputError(
-                f"There is no checkpoint {ckpt_path}: give the path of one that `fit` wrote "
-                "(runs/EXPERIMENT/STAMP/checkpoints/*.ckpt)."
-            )
-        return ckpt_path

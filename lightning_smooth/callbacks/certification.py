@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
-import torch
-from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
 
-from lightning_smooth.callbacks.pictures import save_pictures
+from lightning_smooth.callbacks.pictures import samples_path, save_pictures
 from lightning_smooth.callbacks.progress import CertificationProgress
+from lightning_smooth.callbacks.ranks import with_one_voice
 from lightning_smooth.callbacks.run_folder import update_summary
 from lightning_smooth.callbacks.subject import certifying, header, network, wanted_images
-from lightning_smooth.certify.base import Certifier
+from lightning_smooth.callbacks.validation import ValidationCertification
+from lightning_smooth.certify.base import Certifier, image_digest
 from lightning_smooth.errors import InputError, RecordError, SmoothError, check_count
-from lightning_smooth.maths.certified import certified_hits
-from lightning_smooth.metrics import CertifiedAccuracy
 from lightning_smooth.modules.base import Batch
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.store import RecordStore
 from lightning_smooth.records.summary import summarise
 
 
-class CertificationCallback(Callback):
+class CertificationCallback(ValidationCertification):
     """Certifies the predict loop's images into records, and a few in each validation.
 
     In the predict loop each image is certified once, whatever the number of ranks; each rank
     appends to a file of its own, and rank 0 merges them at the end. Images that are recorded
     already are skipped, so a certification that was stopped goes on where it was. In validation
-    the same certifier, with few draws, certifies a fixed sample of the validation set and logs
-    `val/certified_accuracy@R` for each radius R, `val/acr` and `val/abstention`, which a
-    ModelCheckpoint can monitor.
+    the same certifier certifies a fixed sample with few draws (see `ValidationCertification`).
 
     Args:
         certifier: the algorithm, with its sigma, draws and alpha.
         radii: radii at which certified accuracy is shown and logged, in the certifier's unit.
         folder: where the records go; None for the trainer's `default_root_dir`.
         records: name of the records file in the folder.
-        name: name of the run, for the report.
+        name: name of the run in the report; None for that of the experiment.
         pictures: test images kept for the report, clean and noisy.
         val_images: validation images certified after an epoch; 0 for none.
         val_n0: draws that choose the class there.
@@ -59,49 +57,42 @@ class CertificationCallback(Callback):
         radii: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
         folder: str | None = None,
         records: str = "records.jsonl",
-        name: str = "run",
+        name: str | None = None,
         pictures: int = 16,
         val_images: int = 100,
         val_n0: int = 20,
         val_n: int = 100,
         val_every_n_epochs: int = 1,
     ) -> None:
+        super().__init__(certifier, radii, val_images, val_n0, val_n, val_every_n_epochs)
         self.certifier = certifier
-        self.radii = CertifiedAccuracy(radii).radii
         self.folder = folder
         if Path(records).name != records or not records.endswith(".jsonl"):
             raise InputError(f"Expected `records` to be a file name *.jsonl, but got {records!r}.")
         self.records = records
         self.name = name
         self.pictures = check_count("pictures", pictures, least=0)
-        self.val_images = check_count("val_images", val_images, least=0)
-        self.val_every_n_epochs = check_count("val_every_n_epochs", val_every_n_epochs)
-        self.val_certifier = certifier.with_draws(n0=val_n0, n=val_n)
         self.certificates: list[Certificate] = []
         self._store: RecordStore | None = None
         self._progress: CertificationProgress | None = None
-        self._done: set[int] = set()
+        self.records_path: Path | None = None
+        self._done: dict[int, Certificate] = {}
+        self._certified = 0
         self._parent = os.getppid()
-
-    # The predict loop: certification into records
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Read what is recorded, and leave it out of the images to come."""
+        super().setup(trainer, pl_module, stage)
         if stage != "predict" or not certifying(trainer):
             return
+        self._check_trainer(trainer)
         self._warn_about_sigma(pl_module)
-        if str(trainer.precision).endswith("-true") and trainer.precision != "32-true":
-            raise InputError(
-                f"Expected the trainer's precision not to be {trainer.precision} here: it would "
-                "round the images before the noise is added, and certify others than those of the "
-                "data set. Give --certification.certifier.precision bf16 instead."
-            )
-        path = Path(self.folder or trainer.default_root_dir) / self.records
-        self._store = RecordStore(path, rank=trainer.global_rank)
-        self._recover(trainer, self._store)
+        self.records_path = Path(self.folder or trainer.default_root_dir) / self.records
+        self._store = self._recover(trainer, self.records_path)
         self._store.read()
         self._parent = os.getppid()
-        self._done = {c.index for c in self._store.certificates}
+        self._done = {c.index: c for c in self._store.certificates}
+        self._certified = 0
         wanted = wanted_images(trainer)
         if wanted is not None:
             self._check_selection(wanted, trainer.world_size)
@@ -116,7 +107,7 @@ class CertificationCallback(Callback):
         """Compare the records with the model as it is now, and start appending."""
         if self._store is None:
             return
-        self._store.open(header(trainer, pl_module, self.certifier, self.name))
+        self._store.open(header(trainer, pl_module, self.certifier, self.name or "run"))
         bar = trainer.progress_bar_callback
         if bar is not None:
             bar.disable()
@@ -135,16 +126,21 @@ class CertificationCallback(Callback):
         """Certify the images of a batch."""
         if self._store is None:
             return
+        if dataloader_idx:
+            raise InputError(
+                "Expected one predict loader to certify: indices of two would collide."
+            )
         model = network(pl_module)
         for image, label, index in zip(*batch, strict=True):
-            if int(index) in self._done:
+            self._check_alive(trainer)
+            known = self._done.get(int(index))
+            if known is not None:
+                _check_same_image(known, image, int(label))
                 continue
-            # A rank that outlives rank 0, which started it, would keep its records locked.
-            if trainer.local_rank > 0 and os.getppid() != self._parent:
-                raise RecordError("The process that started this one is gone.")
             certificate = self.certifier(model, image, index=int(index), label=int(label))
             self._store.append(certificate)
-            self._done.add(certificate.index)
+            self._done[certificate.index] = certificate
+            self._certified += 1
             if self._progress is not None:
                 self._progress.update(certificate)
 
@@ -155,11 +151,14 @@ class CertificationCallback(Callback):
         if self._progress is not None:
             self._progress.stop()
         if self._store is not None:
-            self._store.close()
-            if isinstance(exception, KeyboardInterrupt):
-                rank_zero_info(
-                    f"Interrupted with {len(self._done)} images recorded on this rank: run the "
-                    "same command with the same output folder to go on."
+            self._store.release()
+            self._store = None
+            _forget_exclusions(trainer)
+            if isinstance(exception, KeyboardInterrupt | SystemExit):
+                print(
+                    f"Stopped; this process recorded {self._certified} images. Run the same "
+                    "command with the same output folder to go on.",
+                    file=sys.stderr,
                 )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -172,69 +171,53 @@ class CertificationCallback(Callback):
             self._progress.stop()
         if trainer.progress_bar_callback is not None:
             trainer.progress_bar_callback.enable()
+        wanted = set(wanted_images(trainer) or ())
+        _forget_exclusions(trainer)
         trainer.strategy.barrier("images certified")
+        with_one_voice(trainer, lambda: self._merge(store, wanted))
         if trainer.is_global_zero:
-            self.certificates = store.merge()
-            missing = set(wanted_images(trainer) or ()) - {c.index for c in self.certificates}
-            if missing:
-                raise RecordError(
-                    f"{store.path} lacks {len(missing)} of the images asked for, index "
-                    f"{min(missing)} among them: run the same command again."
-                )
             self._summarise(trainer, store.path)
-        trainer.strategy.barrier("records merged")
 
-    # Validation: a fixed sample, few draws
+    def _merge(self, store: RecordStore, wanted: set[int]) -> None:
+        self.certificates = store.merge()
+        missing = wanted - {c.index for c in self.certificates}
+        if missing:
+            raise RecordError(
+                f"{store.path} lacks {len(missing)} of the images asked for, index "
+                f"{min(missing)} among them: run the same command again."
+            )
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Certify the fixed sample and log its certified accuracy."""
-        due = (trainer.current_epoch + 1) % self.val_every_n_epochs == 0
-        if trainer.sanity_checking or not self.val_images or not due:
-            return
-        loaders = trainer.val_dataloaders
-        dataset = getattr(loaders[0] if isinstance(loaders, list) else loaders, "dataset", None)
-        if dataset is None or not len(dataset):
-            return
-        places = np.linspace(0, len(dataset) - 1, min(self.val_images, len(dataset))).astype(int)
-        if getattr(trainer, "fast_dev_run", False):
-            places = places[:2]
-        model = network(pl_module)
-        found = []
-        for place in places[trainer.global_rank :: trainer.world_size]:
-            image, label, index = dataset[int(place)]
-            image = torch.as_tensor(image).to(pl_module.device)
-            found.append(self.val_certifier(model, image, index=int(index), label=int(label)))
-        correct = [c.correct for c in found]
-        radius = [c.radius or 0.0 for c in found]
-        sums = [
-            *certified_hits(correct, radius, self.radii).tolist(),
-            sum(r for r, right in zip(radius, correct, strict=True) if right),
-            sum(c.abstained for c in found),
-            len(found),
-        ]
-        total = trainer.strategy.reduce(
-            torch.tensor(sums, dtype=torch.float32, device=pl_module.device), reduce_op="sum"
-        )
-        *held, radii, abstained, images = total.tolist()
-        figures = {
-            f"val/certified_accuracy@{r:g}": hits / images
-            for r, hits in zip(self.radii, held, strict=True)
-        }
-        figures |= {"val/acr": radii / images, "val/abstention": abstained / images}
-        pl_module.log_dict(figures, rank_zero_only=False, sync_dist=False)
+    def _recover(self, trainer: pl.Trainer, path: Path) -> RecordStore:
+        stores: list[RecordStore] = []
 
-    def _recover(self, trainer: pl.Trainer, store: RecordStore) -> None:
-        """Recover the records on rank 0; what fails there fails on every rank, with one voice."""
-        failure: SmoothError | None = None
-        if trainer.is_global_zero:
-            try:
-                for note in store.recover():
-                    rank_zero_warn(note)
-            except SmoothError as error:
-                failure = error
-        said = trainer.strategy.broadcast(None if failure is None else str(failure))
-        if said is not None:
-            raise failure or RecordError(said)
+        def recover() -> None:
+            stores.append(RecordStore(path, rank=trainer.global_rank))
+            for note in stores[0].recover():
+                rank_zero_warn(note)
+
+        with_one_voice(trainer, recover)
+        return stores[0] if stores else RecordStore(path, rank=trainer.global_rank)
+
+    def _check_trainer(self, trainer: pl.Trainer) -> None:
+        if str(trainer.precision).endswith("-true") and trainer.precision != "32-true":
+            raise InputError(
+                f"Expected the trainer's precision not to be {trainer.precision} here: it would "
+                "round the images before the noise is added, and certify others than those of the "
+                "data set. Give --certification.certifier.precision bf16 instead."
+            )
+        limit = trainer.limit_predict_batches
+        if isinstance(limit, int) or limit < 1:  # 1 is one batch, 1.0 is all of them
+            raise InputError(
+                "Expected every batch of the predict loop, but trainer.limit_predict_batches (or "
+                "fast_dev_run) leaves some out: choose images with data.skip and data.limit."
+            )
+
+    def _check_alive(self, trainer: pl.Trainer) -> None:
+        if trainer.received_sigterm:
+            raise SystemExit(128 + signal.SIGTERM)
+        # A rank that outlives rank 0, which started it, would keep its records locked.
+        if trainer.local_rank > 0 and os.getppid() != self._parent:
+            raise RecordError("The process that started this one is gone.")
 
     def _check_selection(self, wanted: Sequence[int], processes: int) -> None:
         if len(wanted) < processes:
@@ -242,7 +225,7 @@ class CertificationCallback(Callback):
                 f"There are {processes} processes for {len(wanted)} images: set trainer.devices to "
                 f"{len(wanted)} or fewer."
             )
-        extra = self._done - set(wanted)
+        extra = self._done.keys() - set(wanted)
         if extra:
             raise RecordError(
                 f"The records hold {len(extra)} images that are not asked for now, index "
@@ -254,7 +237,7 @@ class CertificationCallback(Callback):
         wanted = wanted_images(trainer)
         if wanted is None:
             return 0
-        rest = len(set(wanted) - self._done)
+        rest = len(set(wanted) - self._done.keys())
         return -(-rest // trainer.world_size)
 
     def _shown_radii(self) -> tuple[float, ...]:
@@ -269,18 +252,37 @@ class CertificationCallback(Callback):
             )
 
     def _summarise(self, trainer: pl.Trainer, path: Path) -> None:
+        """Write what can be made again from the records: a failure here costs no certificate."""
         figures = summarise(self.certificates, self.radii)
-        update_summary(path.parent, "certify", {"records": path.name, **figures})
-        if self.pictures and hasattr(trainer.datamodule, "test_item"):  # type: ignore[attr-defined]
-            save_pictures(
-                path.with_name("samples.npz"),
-                self.certificates,
-                trainer.datamodule.test_item,  # type: ignore[attr-defined]
-                self.certifier,
-                self.pictures,
-            )
-        logged = {f"certify/{k}": v for k, v in figures.items() if isinstance(v, float | int)}
-        for logger in trainer.loggers:
-            logger.log_metrics(logged, step=0)
-            logger.save()
         rank_zero_info(f"{len(self.certificates)} certificates in {os.path.relpath(path)}")
+        section = "certify" if path.stem == "records" else f"certify {path.stem}"
+        try:
+            update_summary(path.parent, section, {"records": path.name, **figures})
+            if self.pictures and hasattr(trainer.datamodule, "test_item"):  # type: ignore[attr-defined]
+                save_pictures(
+                    samples_path(path),
+                    self.certificates,
+                    trainer.datamodule.test_item,  # type: ignore[attr-defined]
+                    self.certifier,
+                    self.pictures,
+                )
+            logged = {f"{section}/{k}": v for k, v in figures.items() if isinstance(v, float | int)}
+            for logger in trainer.loggers:
+                logger.log_metrics(logged, step=0)
+                logger.save()
+        except (OSError, SmoothError) as error:
+            rank_zero_warn(f"The records are complete; their summary is not: {error}")
+
+
+def _check_same_image(known: Certificate, image: Tensor, label: int) -> None:
+    if known.image and (known.image, known.label) != (image_digest(image), label):
+        raise RecordError(
+            f"Image {known.index} of the records is another one than that of the data now: they "
+            "belong to other data. Choose another --output.folder or --certification.records."
+        )
+
+
+def _forget_exclusions(trainer: pl.Trainer) -> None:
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    if hasattr(data, "exclude"):
+        data.exclude(())

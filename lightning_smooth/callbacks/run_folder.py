@@ -1,4 +1,4 @@
-"""A run's folder: the configuration, the environment, the summary; nothing is overwritten."""
+"""A run's folder: the configuration, the environment, the summary."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class RunFolder(Callback):
     """Writes `config.yaml`, `env.json`, `checkpoints/` and `summary.json` into a run's folder.
 
     The configuration that made a model is `config.yaml`; those of later verbs on the same folder
-    are `<verb>.yaml`. A file that exists with other content is kept, and the new one is numbered.
+    are `<verb>.yaml`. One that exists with other content is kept, and the new one is numbered. The
+    summary has a section for each verb.
 
     Args:
         folder: the run's folder.
@@ -51,7 +52,8 @@ class RunFolder(Callback):
         """Write what is known before the run; place the checkpoints."""
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = str(self.folder / "checkpoints")
+                # Resolved: Lightning forgets the best score where the text of the path changes.
+                callback.dirpath = str((self.folder / "checkpoints").resolve())
         if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
             first = not (self.folder / "config.yaml").exists()
             name = "config.yaml" if first else f"{self.verb}.yaml"

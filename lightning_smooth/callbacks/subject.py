@@ -10,6 +10,7 @@ from torch import nn
 from lightning_smooth.callbacks.run_folder import environment
 from lightning_smooth.certify.base import Certifier
 from lightning_smooth.models import fingerprint
+from lightning_smooth.modules.base import SmoothingModule
 
 
 def certifying(trainer: pl.Trainer) -> bool:
@@ -24,9 +25,8 @@ def wanted_images(trainer: pl.Trainer) -> list[int] | None:
 
 
 def network(pl_module: pl.LightningModule) -> nn.Module:
-    """The plain network inside its Lightning shell."""
-    inner = getattr(pl_module, "model", pl_module)
-    return inner if isinstance(inner, nn.Module) else pl_module
+    """What is certified: a `SmoothingModule`'s `model`; another module as its `forward` is."""
+    return pl_module.model if isinstance(pl_module, SmoothingModule) else pl_module
 
 
 def header(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from abc import ABC, abstractmethod
 from typing import Any, final
 
+import torch
 from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError, SoundnessError, check_count
@@ -20,8 +22,8 @@ from lightning_smooth.types import ABSTAIN
 class Certifier(ABC):
     """An algorithm that certifies one image at a time.
 
-    A subclass writes `_certify`, `describe`, `with_draws` and `law`; the public call validates what
-    comes in, times it, and checks what goes out.
+    A subclass writes `_certify`, `describe`, `for_validation` and `law`; the public call validates
+    what comes in, times it, and checks what goes out.
     """
 
     @final
@@ -46,15 +48,16 @@ class Certifier(ABC):
             SoundnessError: the certificate contradicts itself (a bug of the certifier).
         """
         check_image(image)
-        check_count("index", index, least=0)
-        if label is not None:
-            check_count("label", label, least=0)
+        index = check_count("index", index, least=0)
+        label = None if label is None else check_count("label", label, least=0)
         start = time.perf_counter()
-        certificate = self._certify(model, image, index=int(index))
+        certificate = self._certify(model, image, index=index)
         _check_sound(certificate)
         _check_label(label, certificate.parameters.get("classes"))
         seconds = time.perf_counter() - start
-        return dataclasses.replace(certificate, label=label, seconds=round(seconds, 6))
+        return dataclasses.replace(
+            certificate, label=label, image=image_digest(image), seconds=round(seconds, 6)
+        )
 
     @property
     @abstractmethod
@@ -70,12 +73,23 @@ class Certifier(ABC):
         """
 
     @abstractmethod
-    def with_draws(self, *, n0: int, n: int) -> Certifier:
-        """Return the same certifier with other numbers of draws, for a quick look."""
+    def for_validation(self, *, n0: int, n: int) -> Certifier:
+        """Return the same certifier with other numbers of draws, from streams of their own.
+
+        A model may be chosen by what it measures; the draws that then certify the model are
+        independent of that choice.
+        """
 
     @abstractmethod
     def _certify(self, model: nn.Module, image: Tensor, *, index: int) -> Certificate:
-        """Certify one validated image; label and seconds are filled in by the caller."""
+        """Certify one validated image; the caller fills in label, image and seconds."""
+
+
+def image_digest(image: Tensor) -> str:
+    """16 hex digits over an image's shape and its pixels as float32: which image was certified."""
+    pixels = image.detach().to("cpu", torch.float32).contiguous()
+    content = str(tuple(image.shape)).encode() + pixels.numpy().tobytes()
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def _check_sound(c: Certificate) -> None:

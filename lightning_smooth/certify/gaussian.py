@@ -42,8 +42,8 @@ class GaussianCertifier(Certifier):
         batch_size: noisy copies in a forward pass; the counts do not depend on it, but for
             scores that are equal to within rounding.
         precision: arithmetic of the model: `float32` leaves it in the dtype of its weights,
-            `bf16` runs it under autocast (on a CPU up to twice as fast, and another classifier:
-            certify the one that is deployed).
+            without TF32, `bf16` runs it under autocast (faster, and another classifier: certify
+            the one that is deployed).
 
     Raises:
         InputError: sigma is not above 0, alpha not in (0, 1), n or n0 below 1, or the precision
@@ -68,6 +68,7 @@ class GaussianCertifier(Certifier):
         self.seed = check_count("seed", seed, least=0)
         self.batch_size = check_count("batch_size", batch_size)
         self.precision = check_precision(precision)
+        self._streams: tuple[Stream, Stream] = ("selection", "estimation")
 
     def __repr__(self) -> str:
         return (
@@ -90,11 +91,13 @@ class GaussianCertifier(Certifier):
         """The radius that an image gets whose `n` draws all agree: no radius is larger."""
         return largest_gaussian_radius(self.n, self.alpha, self.sigma)
 
-    def with_draws(self, *, n0: int, n: int) -> GaussianCertifier:
-        """Return the same certifier with other numbers of draws."""
-        return GaussianCertifier(
+    def for_validation(self, *, n0: int, n: int) -> GaussianCertifier:
+        """See `Certifier.for_validation`."""
+        other = GaussianCertifier(
             self.sigma, n0, n, self.alpha, self.seed, self.batch_size, self.precision
         )
+        other._streams = ("validation selection", "validation estimation")
+        return other
 
     def describe(self) -> dict[str, Any]:
         """See `Certifier.describe`."""
@@ -127,7 +130,7 @@ class GaussianCertifier(Certifier):
             InputError: image, index or the model's answer is not what was expected.
         """
         check_image(image)
-        check_count("index", index, least=0)
+        index = check_count("index", index, least=0)
         votes = self._votes(self._smooth(model), image, index, "prediction", self.n)
         top, second = (int(count) for count in votes.topk(2).values)
         p_value = top_two_p_value(top, second)
@@ -143,9 +146,10 @@ class GaussianCertifier(Certifier):
 
     def _certify(self, model: nn.Module, image: Tensor, *, index: int) -> Certificate:
         smoothed = self._smooth(model)
-        votes0 = self._votes(smoothed, image, index, "selection", self.n0)
+        selection, estimation = self._streams
+        votes0 = self._votes(smoothed, image, index, selection, self.n0)
         candidate = int(votes0.argmax())
-        votes = self._votes(smoothed, image, index, "estimation", self.n)
+        votes = self._votes(smoothed, image, index, estimation, self.n)
         hits = int(votes[candidate])
         p_lower = clopper_pearson_lower(hits, self.n, self.alpha)
         certified = p_lower > 0.5

@@ -9,17 +9,19 @@ from torch import nn
 
 
 def fingerprint(model: nn.Module) -> dict[str, str]:
-    """Say in two short texts which function `model` computes.
+    """Tell models apart: by the structure that their repr shows, and by what they hold.
 
     Equal for equal models on any device and in any memory format; a compiled model has the
-    fingerprint of the model it was compiled from.
+    fingerprint of the model it was compiled from. Two models that differ only in code, or in
+    attributes that their repr does not show, have one fingerprint.
 
     Args:
         model: any module; the dtype of its weights counts, train or eval mode does not.
 
     Returns:
         `architecture`: class name and 16 hex digits over the repr; `weights`: sha256 over names,
-        dtypes, shapes and bytes of the state dict, in its order.
+        dtypes, shapes and bytes of the state dict, in its order, and of the buffers that are not
+        in it.
 
     >>> layer = nn.Linear(2, 1)
     >>> before = fingerprint(layer)
@@ -31,7 +33,9 @@ def fingerprint(model: nn.Module) -> dict[str, str]:
     original = getattr(model, "_orig_mod", model)
     architecture = hashlib.sha256(repr(original).encode()).hexdigest()[:16]
     digest = hashlib.sha256()
-    for name, value in original.state_dict().items():
+    held = original.state_dict()
+    held = {**held, **{k: v for k, v in original.named_buffers() if k not in held}}
+    for name, value in held.items():
         digest.update(name.encode() + b"\0")
         if isinstance(value, torch.Tensor):
             digest.update(f"{value.dtype} {tuple(value.shape)}".encode() + b"\0")

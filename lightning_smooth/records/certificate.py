@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from lightning_smooth.errors import RecordError
 from lightning_smooth.types import ABSTAIN, Guarantee
@@ -40,7 +40,9 @@ class Certificate:
         parameters: its settings: what, beside the model and the image, the draws depend on.
         seed: seed of the noise.
         seconds: wall time that the image took.
-        votes: class -> count over the `n` draws; classes without votes are left out.
+        image: 16 hex digits over the image's pixels; empty where not known.
+        votes: class -> count over the `n` draws; classes without votes are left out. A draw whose
+            scores are not finite has no vote, and is no hit.
         votes0: the same over the `n0` draws.
         decisions: for each target asked for: `held`, `not held` or `undecided`.
     """
@@ -62,6 +64,7 @@ class Certificate:
     parameters: Mapping[str, Any]
     seed: int
     seconds: float
+    image: str = ""
     votes: Mapping[int, int] = field(default_factory=dict)
     votes0: Mapping[int, int] = field(default_factory=dict)
     decisions: Mapping[str, str] = field(default_factory=dict)
@@ -102,15 +105,24 @@ class Certificate:
         missing = sorted(
             name
             for name, f in known.items()
-            if name not in fields and f.default_factory is dataclasses.MISSING
+            if name not in fields
+            and f.default is dataclasses.MISSING
+            and f.default_factory is dataclasses.MISSING
         )
         if unknown or missing:
             raise RecordError(f"unknown fields {unknown}, missing fields {missing}")
         for name in ("votes", "votes0"):
-            fields[name] = {int(k): v for k, v in fields.get(name, {}).items()}
+            fields[name] = _counts(name, fields.get(name, {}))
         certificate = cls(**fields)
         _check_types(certificate)
         return certificate
+
+
+def _counts(name: str, value: Any) -> dict[int, int]:
+    try:
+        return {int(k): int(v) for k, v in value.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise RecordError(f"`{name}` is {value!r}, not class -> count") from error
 
 
 def _check_types(c: Certificate) -> None:
@@ -123,3 +135,7 @@ def _check_types(c: Certificate) -> None:
     for name, number in real.items():
         if not isinstance(number, int | float) or not math.isfinite(number):
             raise RecordError(f"`{name}` is {number!r}, not a finite number")
+    if not 0 <= c.hits <= c.n or c.predicted not in (c.candidate, ABSTAIN):
+        raise RecordError("hits, n, candidate and predicted contradict each other")
+    if c.guarantee not in get_args(Guarantee):
+        raise RecordError(f"`guarantee` is {c.guarantee!r}, none of {get_args(Guarantee)}")

@@ -77,8 +77,14 @@ def _read_line(path: Path, number: int, line: str) -> Certificate:
         ) from error
 
 
-def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """List what differs between two nested mappings, a line each.
+def differences(
+    ours: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    *,
+    place: str = "in the records",
+    prefix: str = "",
+) -> list[str]:
+    """List what differs between two nested mappings, a line each; `place` is where theirs are.
 
     >>> differences({"certifier": {"sigma": 0.5}}, {"certifier": {"sigma": 0.25}})
     ['certifier.sigma: 0.25 in the records, 0.5 now']
@@ -87,9 +93,9 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str 
     for key in sorted({*ours, *theirs}):
         now, then = ours.get(key), theirs.get(key)
         if isinstance(now, Mapping) and isinstance(then, Mapping):
-            found += differences(now, then, f"{prefix}{key}.")
+            found += differences(now, then, place=place, prefix=f"{prefix}{key}.")
         elif now != then:
-            found.append(f"{prefix}{key}: {_short(then)} in the records, {_short(now)} now")
+            found.append(f"{prefix}{key}: {_short(then)} {place}, {_short(now)} now")
     return found
 
 
@@ -105,8 +111,8 @@ def gather(files: Iterable[Path]) -> tuple[dict[str, Any] | None, list[Certifica
         files: the merged file and those of single ranks, any of them or none.
 
     Returns:
-        The first file's header (None without files), the certificates by index, each image once,
-        and the files whose last line is torn.
+        The header (None without files): the first file's, with the largest selection of all; the
+        certificates by index, each image once; and the files whose last line is torn.
 
     Raises:
         RecordError: a file is damaged, files belong to different runs, or two records of an image
@@ -119,7 +125,9 @@ def gather(files: Iterable[Path]) -> tuple[dict[str, Any] | None, list[Certifica
     for file in files:
         content = read_records(file)
         if header is None:
-            header, first = content.header, file
+            header, first = dict(content.header), file
+        if _asked_for(content.header) > _asked_for(header):
+            header["selection"] = content.header["selection"]
         changed = differences(fingerprint(content.header), fingerprint(header))
         if changed:
             raise RecordError(
@@ -137,6 +145,12 @@ def gather(files: Iterable[Path]) -> tuple[dict[str, Any] | None, list[Certifica
 def fingerprint(header: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parts of a header that records of one file share."""
     return {key: header.get(key, {}) for key in FINGERPRINT}
+
+
+def _asked_for(header: Mapping[str, Any]) -> int:
+    selection = header.get("selection")
+    images = selection.get("images") if isinstance(selection, Mapping) else None
+    return images if isinstance(images, int) else 0
 
 
 def _add(found: dict[int, Certificate], certificate: Certificate, file: Path) -> None:

@@ -3,8 +3,8 @@
 A records file is JSON lines: a header, then one certificate a line. While a certification runs,
 each rank appends to a file of its own under `<name>.parts/`; at the end they are merged, sorted
 by index, into the records file, which is replaced in one step. A process killed at any moment
-loses at most the line that it was writing; that torn line is put aside in `<name>.torn`, and its
-image is certified again.
+loses at most the line that it was writing; that torn line is put aside in a file `*.torn` beside
+it, and its image is certified again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lightning_smooth.errors import InputError, RecordError
 from lightning_smooth.records.certificate import Certificate
@@ -30,7 +30,8 @@ class RecordStore:
     """The records of one certification, shared by its ranks.
 
     Order of use: `recover` on one rank, then (after a barrier) `read` on every rank, `open` and
-    `append` on every rank, and (after a barrier) `merge` on one.
+    `append` on every rank, and (after a barrier) `merge` on the first. From `recover` to the end
+    of `merge` (or `release`) no other process can use the records.
 
     Args:
         path: the records file.
@@ -47,6 +48,7 @@ class RecordStore:
         self.header: dict[str, Any] | None = None
         self.certificates: list[Certificate] = []
         self._file: FileIO | None = None
+        self._guard: FileIO | None = None
         self._synced = 0.0
         try:
             self.parts.mkdir(parents=True, exist_ok=True)
@@ -69,7 +71,9 @@ class RecordStore:
             RecordError: a file is damaged, files contradict each other, or another process is
                 writing here.
         """
-        self._refuse_company()
+        self._guard = _locked(self.parts / "lock")
+        for part in self._part_files():  # a rank that outlived its launcher holds its own
+            _locked(part).close()
         notes = [note for file in self._files() for note in _repair(file)]
         self.read()
         if self.header is not None:
@@ -110,12 +114,8 @@ class RecordStore:
             RecordError: the records belong to something else, or another process is writing.
         """
         self.check(header)
-        self.header = {"records": FORMAT, "version": VERSION, **(self.header or {}), **header}
-        try:
-            self._file = self._part(self.rank).open("ab", buffering=0)
-        except OSError as error:
-            raise InputError(f"{self.parts} cannot be written: {error.strerror}.") from error
-        _lock(self._file, self._part(self.rank))
+        self.header = _with_history(header, self.header)
+        self._file = _locked(self._part(self.rank))
         if self._file.tell() == 0:
             self._write(json.dumps(self.header, separators=(",", ":")))
 
@@ -133,6 +133,13 @@ class RecordStore:
             self._file.close()
             self._file = None
 
+    def release(self) -> None:
+        """Stop appending, and let other processes use the records."""
+        self.close()
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
+
     def merge(self) -> list[Certificate]:
         """Merge every rank's file into the records file, and return the certificates by index.
 
@@ -142,14 +149,16 @@ class RecordStore:
         self.close()
         latest = self.header
         self.read()
-        header = latest or self.header
+        header = _with_history(latest, self.header) if latest else self.header
         if header is None:
             raise RecordError(f"There is nothing to merge at {self.path}.")
         self._replace(header, self.certificates)
         for part in self._part_files():
             part.unlink()
+        self.release()
         with contextlib.suppress(OSError):
-            self.parts.rmdir()
+            (self.parts / "lock").unlink(missing_ok=True)
+            self.parts.rmdir()  # stays where a torn line was put aside in it
         return self.certificates
 
     def _write(self, line: str) -> None:
@@ -157,7 +166,9 @@ class RecordStore:
             raise RecordError("The record store is not open: call `open` first.")
         try:
             content = f"{line}\n".encode()
-            if self._file.write(content) != len(content):
+            written = self._file.write(content)
+            if written != len(content):
+                os.ftruncate(self._file.fileno(), self._file.tell() - written)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if time.monotonic() - self._synced > _SYNC_SECONDS:
                 os.fsync(self._file.fileno())
@@ -194,17 +205,24 @@ class RecordStore:
                 f"command again; what is recorded lies in {self.parts}."
             ) from error
 
-    def _refuse_company(self) -> None:
-        for part in self._part_files():
-            with part.open("ab") as file:
-                _lock(file, part)
+
+def _with_history(header: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Head records that go on: what is said now, and the environments of the parts before."""
+    complete = {"records": FORMAT, "version": VERSION, **header}
+    if earlier is None or earlier.get("environment") == header.get("environment"):
+        history = list((earlier or {}).get("earlier_environments", []))
+    else:
+        history = [*earlier.get("earlier_environments", []), earlier.get("environment", {})]
+    return {**complete, "earlier_environments": history} if history else complete
 
 
 def _repair(path: Path) -> Iterator[str]:
     """Cut a torn last line off, and keep it beside the file."""
     content = path.read_bytes()
     end = content.rfind(b"\n") + 1
-    if end == len(content) and content:
+    if end == len(content):
+        if not content:
+            path.unlink()
         return
     aside = path.with_suffix(".torn")
     with aside.open("ab") as file:
@@ -220,14 +238,21 @@ def _repair(path: Path) -> Iterator[str]:
     )
 
 
-def _lock(file: IO[bytes] | FileIO, path: Path) -> None:
+def _locked(path: Path) -> FileIO:
+    """Open a file for appending, held by this process alone until it is closed."""
+    try:
+        file = path.open("ab", buffering=0)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}.") from error
     try:
         import fcntl
     except ImportError:  # not on Windows: two writers are then the user's care
-        return
+        return file
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        file.close()
         raise RecordError(
             f"Another process is writing {path}: wait for it, or choose another --output.folder."
         ) from None
+    return file

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import math
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
 from lightning_smooth.records.runs import Run, run_folder
 from lightning_smooth.types import ABSTAIN
-
-SAMPLES = "samples.npz"
 
 _MOST = 12
 _MOST_BYTES = 2_000_000
@@ -58,19 +56,21 @@ def load_pictures(run: Run) -> tuple[list[Picture], list[str]]:
         could not be read. Both are empty where the run kept no samples.
     """
     folder = run_folder(run)
-    path = folder / SAMPLES if folder else None
+    stem = run.path.stem if run.path.is_file() else "records"
+    name = "samples.npz" if stem == "records" else f"{stem}-samples.npz"
+    path = folder / name if folder else None
     if path is None or not path.is_file():
         return [], []
     try:
         index, clean, noisy = _read(path)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        return [], [f"{SAMPLES} cannot be read, so no images are shown: {error}"]
+        return [], [f"{name} cannot be read, so no images are shown: {error}"]
     rows = run.frame.set_index("index")
     places = {int(i): k for k, i in enumerate(index) if int(i) in rows.index}
     notes = []
     if len(places) < len(index):
         lost = len(index) - len(places)
-        notes.append(f"{SAMPLES} has {lost} images without a record; they are not shown.")
+        notes.append(f"{name} has {lost} images without a record; they are not shown.")
     most = min(_MOST, max(4, _MOST_BYTES // max(1, 2 * clean[0].size))) if len(clean) else 0
     chosen = _mix(rows.loc[sorted(places)], most)
     verdicts: dict[int, dict[str, Any]] = rows.loc[chosen].to_dict("index")  # type: ignore[assignment]
@@ -100,16 +100,10 @@ def png(image: NDArray[np.uint8]) -> bytes:
     >>> png(np.zeros((1, 2, 2), dtype=np.uint8))[:4]
     b'\x89PNG'
     """
-    channels, height, width = image.shape
-    rows = np.moveaxis(image, 0, -1).reshape(height, width * channels)
-    raw = np.concatenate([np.zeros((height, 1), dtype=np.uint8), rows], axis=1).tobytes()
-    colour = 0 if channels == 1 else 2
-    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
+    pixels = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
+    content = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(content, "PNG")
+    return content.getvalue()
 
 
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.uint8]]:

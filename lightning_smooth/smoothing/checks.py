@@ -38,6 +38,8 @@ def check_images(images: Tensor) -> Tensor:
             f"Expected `images` in floating point in [0, 1], but got {images.dtype}: "
             "divide 8-bit images by 255."
         )
+    if not images.numel():
+        raise InputError(f"Expected `images` with pixels, but got shape {tuple(images.shape)}.")
     low, high = (float(value) for value in torch.aminmax(images.detach()))
     if low != low or high != high:
         raise InputError("Expected `images` in [0, 1], but got NaN: look at the data.")

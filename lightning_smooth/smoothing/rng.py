@@ -4,12 +4,12 @@ Draws come in blocks of `BLOCK`. Block b of an image's stream is a function of t
 of batch size, worker, rank, order, or of what was drawn before (THEORY section 0). Two backends:
 
 - `numpy-philox` (CPU): the counter-based Philox generator. Stream and image make its 128-bit key,
-  the block is a word of its counter, so blocks cannot overlap. The numbers are the same on
-  every platform. torch's CPU generator is not used: it keeps 32 bits of its seed, so among
-  1,563 blocks of one image two would coincide with probability 3e-4, and coinciding blocks
-  are not independent draws.
-- `cuda-philox` (GPU): torch's generator on the device; the block is its offset. The numbers can
-  differ between GPU models.
+  the block is a word of its counter, so blocks cannot overlap. The numbers do not depend on the
+  CPU, but numpy may change them in a future release. torch's CPU generator is not used: it keeps
+  32 bits of its seed, so among 1,563 blocks of one image two would coincide with probability
+  3e-4, and coinciding blocks are not independent draws.
+- `cuda-philox` (GPU): torch's generator on the device, seeded with 64 bits of the key; the block
+  is its offset. The numbers can differ between GPU models.
 """
 
 from __future__ import annotations
@@ -25,8 +25,18 @@ from torch import Tensor
 BLOCK: Final = 128
 """Draws of a block; part of what a certificate's counts depend on."""
 
-Stream = Literal["selection", "estimation", "prediction", "picture"]
-"""What draws are for; those of different streams are independent."""
+Stream = Literal[
+    "selection",
+    "estimation",
+    "prediction",
+    "validation selection",
+    "validation estimation",
+    "picture",
+]
+"""What draws are for; those of different streams are independent.
+
+Validation has streams of its own: a model that was chosen by them is certified on others.
+"""
 
 _OFFSET_SHIFT = 32
 """CUDA offsets reserved for one block, in bits; a block of 2**32 numbers a thread would fit."""
@@ -83,7 +93,8 @@ def standard_normal(
     if backend(device) == "cuda-philox":
         generator = torch.Generator(device).manual_seed(first)
         generator.set_offset(block << _OFFSET_SHIFT)
-        noise = torch.empty(size, device=device).normal_(generator=generator)
+        noise = torch.empty(size, dtype=torch.float32, device=device)
+        noise.normal_(generator=generator)
     else:
         philox = np.random.Philox(key=[first, second], counter=[0, 0, block, 0])
         drawn = np.random.Generator(philox).standard_normal(size, dtype=np.float32)

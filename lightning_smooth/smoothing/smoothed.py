@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast, get_args
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class SmoothedClassifier:
         law: the noise.
         batch_size: noisy copies in a forward pass.
         precision: arithmetic of the model: `float32` leaves it in the dtype of its weights,
-            `bf16` runs it under autocast. The two are different classifiers.
+            without TF32, `bf16` runs it under autocast. The two are different classifiers.
 
     Raises:
         InputError: `batch_size` is below 1, or the precision is not known.
@@ -44,7 +45,6 @@ class SmoothedClassifier:
         self.law = law
         self.batch_size = check_count("batch_size", batch_size)
         self.precision = check_precision(precision)
-        self._channels_last: bool | None = None
 
     def votes(self, image: Tensor, key: NoiseKey, n: int) -> Tensor:
         """Count the classes of `n` draws.
@@ -59,12 +59,10 @@ class SmoothedClassifier:
         """
         check_count("n", n)
         reference = _reference(self.model)
-        image = image.to(reference.device, reference.dtype)
+        image = image.to(reference.device)
         bf16 = self.precision == "bf16"
         arithmetic = torch.autocast(image.device.type, torch.bfloat16, enabled=bf16)
-        with evaluating(self.model), arithmetic:
-            if self._channels_last is None:
-                self._channels_last = _takes_channels_last(self.model, image)
+        with evaluating(self.model), _full_float32(), arithmetic:
             return count_votes(
                 self.model,
                 image,
@@ -72,7 +70,8 @@ class SmoothedClassifier:
                 key,
                 n=n,
                 batch_size=self.batch_size,
-                channels_last=self._channels_last,
+                dtype=reference.dtype,
+                channels_last=_takes_channels_last(self.model, image.to(reference.dtype)),
             )
 
     @property
@@ -112,11 +111,31 @@ def _reference(model: nn.Module) -> Tensor:
     return next(floating, torch.empty(0))
 
 
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """Keep TF32 out of float32 convolutions and matrix products on a GPU, and put it back."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    try:
+        cudnn.allow_tf32 = matmul.allow_tf32 = False
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+_CHANNELS_LAST: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
 def _takes_channels_last(model: nn.Module, image: Tensor) -> bool:
     """Whether the faster layout works: a model that calls `view` on its features refuses it."""
-    batch = image.expand(2, *image.shape).contiguous(memory_format=torch.channels_last)
-    try:
-        model(batch)
-    except RuntimeError:
-        return False
-    return True
+    if model not in _CHANNELS_LAST:
+        batch = image.expand(2, *image.shape).contiguous(memory_format=torch.channels_last)
+        try:
+            model(batch)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            _CHANNELS_LAST[model] = False
+        else:
+            _CHANNELS_LAST[model] = True
+    return _CHANNELS_LAST[model]

@@ -122,6 +122,81 @@ def test_another_model_is_refused_even_where_all_is_recorded(tmp_path):
         trainer(callback(tmp_path)).predict(other, datamodule=Digits(limit=3))
 
 
+def test_records_of_other_images_are_refused_where_the_data_have_no_fingerprint(tmp_path):
+    def loader(seed, label):
+        images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+        batch = (images, torch.full((3,), label), torch.arange(3))
+        return torch.utils.data.DataLoader([batch], batch_size=None)
+
+    trainer(callback(tmp_path)).predict(module(), loader(0, 1))
+    trainer(callback(tmp_path)).predict(module(), loader(0, 1))
+    for other in (loader(1, 1), loader(0, 2)):
+        with pytest.raises(RecordError, match="another one than that of the data now"):
+            trainer(callback(tmp_path)).predict(module(), other)
+
+
+def test_a_foreign_module_is_certified_as_its_forward_is(tmp_path):
+    class Foreign(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = linear()
+
+        def forward(self, x):
+            return -self.model(x)
+
+        def predict_step(self, batch, batch_idx):
+            return None
+
+    net = Foreign()
+    certify = callback(tmp_path)
+    trainer(certify).predict(net, datamodule=Digits(limit=2))
+    data = Digits()
+    data.setup("predict")
+    expected = certify.certifier(net, data.test_item(0)[0], index=0)
+    assert certify.certificates[0].votes == expected.votes
+
+
+def test_predictions_after_a_certification_have_all_images(tmp_path):
+    data, plain = Digits(limit=6), trainer(callback(tmp_path), kind=SmoothTrainer)
+    plain.certify(module(), datamodule=data)
+    plain.certify(module(), datamodule=data)
+    assert len(torch.cat(plain.predict(module(), datamodule=data))) == 6
+
+
+def test_leaving_batches_out_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"data\.limit"):
+        trainer(callback(tmp_path), limit_predict_batches=1).predict(
+            module(), datamodule=Digits(limit=3)
+        )
+
+
+def test_a_checkpoint_cannot_follow_what_is_measured_less_often(tmp_path):
+    certify = callback(tmp_path, val_images=5, val_every_n_epochs=2)
+    best = ModelCheckpoint(tmp_path, monitor="val/acr")
+    with pytest.raises(InputError, match="monitors val/acr every 1 epochs"):
+        trainer(certify, best, max_epochs=1).fit(module(), datamodule=Digits())
+    with pytest.raises(InputError, match="monitors val/acr"):
+        trainer(callback(tmp_path), best, max_epochs=1).fit(module(), datamodule=Digits())
+    both = ModelCheckpoint(tmp_path, monitor="val/acr", every_n_epochs=2)
+    fit = trainer(certify, both, max_epochs=2, limit_train_batches=1)
+    fit.fit(module(), datamodule=Digits())
+    assert both.best_model_score is not None
+
+
+def test_validating_a_checkpoint_always_certifies(tmp_path):
+    certify = callback(tmp_path, val_images=3, val_n=10, val_n0=5, val_every_n_epochs=7)
+    (figures,) = trainer(certify).validate(module(), Digits(), verbose=False)
+    assert "val/acr" in figures
+
+
+def test_a_summary_that_fails_costs_no_certificate(tmp_path):
+    (tmp_path / "summary.json").write_text("{damaged")
+    certify = callback(tmp_path)
+    with pytest.warns(UserWarning, match="records are complete"):
+        trainer(certify).predict(module(), datamodule=Digits(limit=2))
+    assert len(read_records(tmp_path / "records.jsonl").certificates) == 2
+
+
 def test_two_sigmas_are_warned_about(tmp_path):
     certify = CertificationCallback(
         GaussianCertifier(0.5, n0=5, n=10), folder=str(tmp_path), val_images=0

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -132,6 +133,62 @@ def test_double_precision_models_get_double_precision_images():
     assert GaussianCertifier(0.5, n=200)(model, IMAGE, index=0).n == 200
 
 
+def test_half_precision_models_are_certified_at_the_image_as_it_came():
+    # Rounding x before the noise is added would certify another image; x + e is rounded instead.
+    seen = []
+
+    class Watcher(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1, dtype=torch.bfloat16))
+
+        def forward(self, x):
+            seen.append(x)
+            return torch.stack([x.sum((1, 2, 3)), -x.sum((1, 2, 3))], dim=1)
+
+    image = torch.rand(1, 4, 4)
+    GaussianCertifier(0.5, n0=1, n=128)(Watcher(), image, index=0)
+    noise = standard_normal(NoiseKey(0, 0, "estimation"), 0, (1, 4, 4), torch.device("cpu"))
+    assert seen[-1].dtype == torch.bfloat16
+    assert torch.equal(seen[-1], (image + 0.5 * noise).bfloat16())
+
+
+def test_validation_never_sees_the_draws_that_certify():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 10))
+    certifier = GaussianCertifier(0.5, n0=500, n=500)
+    validation = certifier.for_validation(n0=500, n=500)
+    one, other = (c(model, IMAGE, index=3) for c in (certifier, validation))
+    assert one.votes != other.votes
+    assert one.votes0 != other.votes0
+    assert (validation.sigma, validation.alpha) == (certifier.sigma, certifier.alpha)
+
+
+def test_draws_without_finite_scores_are_no_hits():
+    class Fragile(Brightness):
+        def forward(self, x):
+            scores = super().forward(x)
+            return torch.where(x[:, 0, 0, :1] > 0.6, torch.nan, scores)
+
+    certificate = GaussianCertifier(0.5, n=1000)(Fragile(0.0), IMAGE, index=0)
+    voted = sum(certificate.votes.values())
+    assert 300 < voted < 700
+    assert certificate.hits <= voted < certificate.n == 1000
+
+
+def test_the_image_is_named_in_its_certificate():
+    certifier = GaussianCertifier(0.5, n=10)
+    one = certifier(Brightness(), IMAGE, index=0)
+    other = certifier(Brightness(), IMAGE + 1e-6, index=0)
+    assert one.image == certifier(Brightness(), IMAGE.clone(), index=1).image
+    assert one.image != other.image
+
+
+def test_numpy_and_tensor_numbers_become_plain_ones():
+    c = GaussianCertifier(0.5, n=10)(Brightness(), IMAGE, index=np.int64(3), label=np.int64(1))
+    assert Certificate.from_json(c.to_json()) == c
+    assert type(c.label) is int
+
+
 def test_predict_answers_and_abstains():
     certifier = GaussianCertifier(0.5, n=1000)
     sure = certifier.predict(Brightness(0.4), IMAGE, index=0)
@@ -166,6 +223,11 @@ def test_round_trip_through_json_keeps_every_bit():
         ({"sigma": 0.5, "n0": 0}, "`n0`"),
         ({"sigma": 0.5, "batch_size": 0}, "`batch_size`"),
         ({"sigma": 0.5, "seed": -1}, "`seed`"),
+        ({"sigma": None}, "`sigma`"),
+        ({"sigma": "0.5"}, "`sigma`"),
+        ({"sigma": 0.5, "n": float("inf")}, "`n`"),
+        ({"sigma": 0.5, "alpha": None}, "`alpha`"),
+        ({"sigma": 0.5, "precision": "fp8"}, "`precision`"),
     ],
 )
 def test_settings_out_of_range_are_named(settings, words):
@@ -177,6 +239,7 @@ def test_settings_out_of_range_are_named(settings, words):
     ("image", "words"),
     [
         (torch.rand(4, 4), r"\(C, H, W\)"),
+        (torch.rand(1, 0, 4), "with pixels"),
         (torch.rand(1, 1, 4, 4), r"\(C, H, W\)"),
         (torch.full((1, 4, 4), 255, dtype=torch.uint8), "divide 8-bit images by 255"),
         (torch.full((1, 4, 4), 255.0), "make the normalisation the first layer"),
@@ -202,7 +265,10 @@ def test_labels_outside_the_classes_are_refused():
     [
         (nn.Flatten(0), "scores of shape"),
         (nn.Sequential(nn.Flatten(), nn.Linear(16, 1)), "at least two classes"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Threshold(9e9, float("nan"))), "finite"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Threshold(9e9, float("nan"))),
+            "no finite scores",
+        ),
     ],
 )
 def test_models_that_are_no_classifiers_are_refused(model, words):
@@ -222,7 +288,7 @@ class Cheat(Certifier):
     def describe(self):
         return {}
 
-    def with_draws(self, *, n0, n):
+    def for_validation(self, *, n0, n):
         return self
 
     def _certify(self, model, image, *, index):

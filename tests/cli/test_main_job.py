@@ -90,6 +90,32 @@ def test_the_command_line_beats_the_checkpoint_s_hyperparameters(checkpoint, tmp
     assert config["model"]["init_args"]["sigma"] == 0.5
 
 
+def test_options_beat_the_yaml_wherever_they_stand(tmp_path):
+    options = ["--trainer.max_epochs=1", "--certification.val_images=3", "--trainer.logger=false"]
+    assert main(["fit", *options, *QUICK, f"--output.folder={tmp_path}"]) == 0
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert config["trainer"]["max_epochs"] == 1
+    assert config["certification"]["val_images"] == 3
+
+
+def test_verbs_on_a_run_s_folder_take_its_checkpoint(trained, capsys):
+    assert main(["test", *QUICK, f"--output.folder={trained}"]) == 0
+    assert "test/noisy_accuracy" in capsys.readouterr().out
+
+
+def test_records_of_two_names_do_not_mix(checkpoint, tmp_path):
+    command = ["certify", *QUICK, f"--ckpt_path={checkpoint}", f"--output.folder={tmp_path}"]
+    assert main([*command, "--data.limit=3"]) == 0
+    before = (tmp_path / "samples.npz").read_bytes()
+    name = "--certification.records=quick.jsonl"
+    assert main([*command, "--data.limit=2", name, "--certification.certifier.n=50"]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["certify"]["images"], summary["certify quick"]["images"]) == (3, 2)
+    assert (tmp_path / "samples.npz").read_bytes() == before
+    assert (tmp_path / "quick-samples.npz").exists()
+    assert main(["report", str(tmp_path / "quick.jsonl"), "--out", str(tmp_path / "r")]) == 0
+
+
 def test_a_run_s_own_config_repeats_it(trained, checkpoint, tmp_path):
     command = ["certify", f"--config={trained / 'config.yaml'}", f"--ckpt_path={checkpoint}"]
     command += [f"--output.folder={tmp_path}", "--data.limit=4"]
@@ -123,6 +149,26 @@ def test_killed_anywhere_and_run_again_it_ends_with_the_same_records(seed, check
     assert main([*command, f"--output.folder={killed}"]) == 0
     assert verdicts(killed) == verdicts(whole)
     assert [c.index for c in verdicts(killed)] == list(range(60))
+
+
+def test_a_polite_kill_stops_it_with_its_records_in_order(checkpoint, tmp_path):
+    command = ["certify", *QUICK, f"--ckpt_path={checkpoint}", "--data.limit=60"]
+    command += ["--certification.certifier.n=4000", f"--output.folder={tmp_path}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lightning_smooth", *command],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    part = tmp_path / "records.parts" / "rank0.jsonl"
+    while process.poll() is None and (not part.exists() or part.read_bytes().count(b"\n") < 3):
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "Run the same command" in " ".join(said.split())
+    recorded = part.read_bytes().count(b"\n") - 1
+    assert 2 <= recorded < 60
+    assert main(command) == 0
+    assert [c.index for c in verdicts(tmp_path)] == list(range(60))
 
 
 @pytest.mark.parametrize("batch_size", [32, 500])

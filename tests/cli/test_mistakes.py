@@ -99,6 +99,19 @@ def test_records_of_something_else_say_what_differs(change, words, capfd, checkp
     assert (tmp_path / "records.jsonl").read_bytes() == before
 
 
+def test_training_in_a_folder_that_holds_one_is_refused(capfd, trained):
+    again = [*QUICK, "--trainer.max_epochs=1", f"--output.folder={trained}"]
+    assert "holds a training already" in said(capfd, ["fit", *again])
+    answer = said(capfd, ["run", *again, "--model.sigma=0.5", "--data.batch_size=32"])
+    assert "model.init_args.sigma: 0.25 in" in answer
+    assert "data.init_args.batch_size: 64 in" in answer
+
+
+def test_ranks_started_from_outside_need_a_folder(capfd, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert "give --output.folder" in said(capfd, ["fit", *QUICK])
+
+
 def test_a_checkpoint_of_another_network_is_a_sentence(capfd, checkpoint, tmp_path):
     command = ["certify", *QUICK, f"--ckpt_path={checkpoint}", f"--output.folder={tmp_path}"]
     answer = said(capfd, [*command, "--model.model.padding=2"])

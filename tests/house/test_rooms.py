@@ -16,13 +16,14 @@ ORDER = [
     {"certify", "verify", "attacks"},
     {"metrics", "report", "data", "modules"},
     {"callbacks"},
+    {"folders"},
     {"trainer"},
     {"cli"},
     {"__main__", "__init__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 ONLY = {
-    "pytorch_lightning": {"data", "modules", "callbacks", "trainer", "cli"},
+    "pytorch_lightning": {"data", "modules", "callbacks", "folders", "trainer", "cli"},
     "wandb": {"callbacks"},
     "torch": set(LEVEL) - {"errors", "types", "maths", "records", "report", "__main__"},
 }

@@ -12,7 +12,7 @@ import pytest
 
 from lightning_smooth.errors import InputError, RecordError
 from lightning_smooth.records.certificate import Certificate
-from lightning_smooth.records.reading import differences, read_records
+from lightning_smooth.records.reading import differences, gather, read_records
 from lightning_smooth.records.store import RecordStore
 
 HEADER = {
@@ -40,7 +40,7 @@ def session(path, indices, *, rank=0, header=HEADER):
     store.open(header)
     for index in indices:
         store.append(certificate(index))
-    store.close()
+    store.release()
     return store
 
 
@@ -172,6 +172,9 @@ def test_other_settings_of_the_environment_may_change(tmp_path):
         (json.dumps({**json.loads(certificate(0).to_json()), "extra": 1}), "unknown fields"),
         (json.dumps({**json.loads(certificate(0).to_json()), "hits": "9"}), "`hits` is '9'"),
         (certificate(0).to_json().replace("0.8", "NaN"), "not a finite number"),
+        (certificate(0).to_json().replace('{"1":90,"0":10}', "[90]"), "not class -> count"),
+        (certificate(0).to_json().replace('"hits":90', '"hits":101'), "contradict each other"),
+        (certificate(0).to_json().replace('"certified"', '"sure"'), "`guarantee` is 'sure'"),
     ],
 )
 def test_a_damaged_line_is_named_with_its_repair(tmp_path, line, words):
@@ -235,6 +238,37 @@ def test_a_full_disk_is_said(tmp_path):
         store.append(certificate(1))
     store.close()
     assert [c.index for c in store.merge()] == [0]
+
+
+def test_records_in_use_are_refused_until_they_are_released(tmp_path):
+    path = tmp_path / "records.jsonl"
+    first = RecordStore(path)
+    first.recover()
+    first.open(HEADER)
+    first.close()  # done appending, not yet merged
+    with pytest.raises(RecordError, match="Another process"):
+        RecordStore(path).recover()
+    first.merge()
+    RecordStore(path).recover()
+
+
+def test_an_extended_run_that_stopped_knows_what_was_asked_for(tmp_path):
+    path = tmp_path / "records.jsonl"
+    session(path, range(4), header={**HEADER, "selection": {"images": 4}}).merge()
+    session(path, range(4, 9), header={**HEADER, "selection": {"images": 20}})
+    header, certificates, _ = gather([path, *(tmp_path / "records.parts").glob("*.jsonl")])
+    assert (header["selection"]["images"], len(certificates)) == (20, 9)
+    RecordStore(path).recover()
+    assert read_records(path).header["selection"]["images"] == 20
+
+
+def test_the_environments_of_all_parts_are_kept(tmp_path):
+    path = tmp_path / "records.jsonl"
+    for number in range(3):
+        session(path, [number], header={**HEADER, "environment": {"run": number}}).merge()
+    header = read_records(path).header
+    assert header["environment"] == {"run": 2}
+    assert header["earlier_environments"] == [{"run": 0}, {"run": 1}]
 
 
 def test_differences_reach_into_nested_settings():
