@@ -89,7 +89,7 @@ class SmoothCLI(LightningCLI):
         """Settle the run's folder and the checkpoint, and send there whatever writes."""
         verb = str(self.subcommand)
         settings = self.config[verb]
-        self.kept_config = portable(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        self.kept_config = portable(self.parser.dump(self.config, skip_unset=False, format="yaml"))
         self.folder = writable(settle_folder(settings, verb))
         check_folder(self.folder, verb, settings.get("ckpt_path"), self.kept_config)
         if verb not in ("run", "fit"):
