@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_smooth.callbacks.certification import CertificationCallback
 from lightning_smooth.callbacks.run_folder import best_checkpoint, read_summary
@@ -81,6 +81,11 @@ class SmoothTrainer(pl.Trainer):
         fitted = read_summary(folder).get("fit", {})
         if fitted.get("finished"):
             rank_zero_info(f"{folder} holds a finished training: it is kept.")
+            if (self.max_epochs or 0) > fitted.get("epochs", 0):
+                rank_zero_warn(
+                    f"It has {fitted.get('epochs')} epochs, and max_epochs is {self.max_epochs}: to "
+                    f"train on, `lightning-smooth fit --ckpt_path {folder}/checkpoints/last.ckpt`."
+                )
             return self.certify(model, datamodule)
         last = folder / "checkpoints" / "last.ckpt"
         if last.is_file():

@@ -48,6 +48,8 @@ def test_run_trains_certifies_and_reports(tmp_path, capsys):
     assert main([*command, "--data.limit=50"]) == 0
     assert (folder / "checkpoints" / "best.ckpt").stat().st_mtime_ns == before
     assert verdicts(folder)[:40] == certificates
+    with pytest.warns(UserWarning, match="It has 15 epochs, and max_epochs is 16"):
+        assert main([*command, "--data.limit=50", "--trainer.max_epochs=16"]) == 0
     assert len(verdicts(folder)) == 50
 
 
