@@ -83,8 +83,8 @@ class SmoothTrainer(pl.Trainer):
             rank_zero_info(f"{folder} holds a finished training: it is kept.")
             if (self.max_epochs or 0) > fitted.get("epochs", 0):
                 rank_zero_warn(
-                    f"It has {fitted.get('epochs')} epochs, and max_epochs is {self.max_epochs}: to "
-                    f"train on, `lightning-smooth fit --ckpt_path {folder}/checkpoints/last.ckpt`."
+                    f"It has {fitted.get('epochs')} epochs, and max_epochs is {self.max_epochs}: "
+                    f"to train on, `lightning-smooth fit --ckpt_path {folder}/checkpoints/last.ckpt`."
                 )
             return self.certify(model, datamodule)
         last = folder / "checkpoints" / "last.ckpt"
