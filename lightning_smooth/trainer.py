@@ -84,7 +84,7 @@ class SmoothTrainer(pl.Trainer):
             if (self.max_epochs or 0) > fitted.get("epochs", 0):
                 rank_zero_warn(
                     f"It has {fitted.get('epochs')} epochs, and max_epochs is {self.max_epochs}: "
-                    f"to train on, `lightning-smooth fit --ckpt_path {folder}/checkpoints/last.ckpt`."
+                    f"to train on, use the verb fit with --ckpt_path {folder}/checkpoints/last.ckpt"
                 )
             return self.certify(model, datamodule)
         last = folder / "checkpoints" / "last.ckpt"
