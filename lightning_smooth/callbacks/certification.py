@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from lightning_smooth.callbacks.pictures import samples_path, save_pictures
+from lightning_smooth.callbacks.pictures import save_pictures
 from lightning_smooth.callbacks.progress import CertificationProgress
 from lightning_smooth.callbacks.ranks import with_one_voice
 from lightning_smooth.callbacks.run_folder import update_summary
@@ -23,6 +23,7 @@ from lightning_smooth.certify.base import Certifier, image_digest
 from lightning_smooth.errors import InputError, RecordError, SmoothError, check_count
 from lightning_smooth.modules.base import Batch
 from lightning_smooth.records.certificate import Certificate
+from lightning_smooth.records.reading import samples_path
 from lightning_smooth.records.store import RecordStore
 from lightning_smooth.records.summary import summarise
 

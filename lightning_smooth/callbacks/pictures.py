@@ -30,12 +30,6 @@ def choose(certificates: Sequence[Certificate], count: int) -> list[Certificate]
     return chosen
 
 
-def samples_path(records: Path) -> Path:
-    """Where the pictures of a records file lie: `samples.npz` for `records.jsonl`."""
-    stem = records.stem
-    return records.with_name("samples.npz" if stem == "records" else f"{stem}-samples.npz")
-
-
 def save_pictures(
     path: Path,
     certificates: Sequence[Certificate],

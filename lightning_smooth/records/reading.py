@@ -32,6 +32,12 @@ class RecordFile:
     torn: str = ""
 
 
+def samples_path(records: Path) -> Path:
+    """Where the pictures of a records file lie: `samples.npz` for `records.jsonl`."""
+    stem = records.stem
+    return records.with_name("samples.npz" if stem == "records" else f"{stem}-samples.npz")
+
+
 def read_records(path: Path) -> RecordFile:
     """Read a records file, whole or cut off.
 

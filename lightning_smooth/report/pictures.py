@@ -16,7 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from lightning_smooth.records.runs import Run, run_folder
+from lightning_smooth.records.reading import samples_path
+from lightning_smooth.records.runs import RECORDS, Run, run_folder
 from lightning_smooth.types import ABSTAIN
 
 _MOST = 12
@@ -56,10 +57,11 @@ def load_pictures(run: Run) -> tuple[list[Picture], list[str]]:
         could not be read. Both are empty where the run kept no samples.
     """
     folder = run_folder(run)
-    stem = run.path.stem if run.path.is_file() else "records"
-    name = "samples.npz" if stem == "records" else f"{stem}-samples.npz"
-    path = folder / name if folder else None
-    if path is None or not path.is_file():
+    if folder is None:
+        return [], []
+    path = samples_path(run.path if run.path.is_file() else folder / RECORDS)
+    name = path.name
+    if not path.is_file():
         return [], []
     try:
         index, clean, noisy = _read(path)
