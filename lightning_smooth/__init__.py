@@ -9,7 +9,12 @@ from lightning_smooth._version import __version__
 
 if TYPE_CHECKING:
     from lightning_smooth.callbacks import CertificationCallback
-    from lightning_smooth.certify import Certifier, GaussianCertifier
+    from lightning_smooth.certify import (
+        AdaptiveGaussianCertifier,
+        Certifier,
+        GaussianCertifier,
+        SequentialGaussianCertifier,
+    )
     from lightning_smooth.errors import SmoothError
     from lightning_smooth.modules import GaussianAugmentation, SmoothingModule
     from lightning_smooth.records.certificate import Certificate
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from lightning_smooth.trainer import SmoothTrainer
 
 _HOMES = {
+    "AdaptiveGaussianCertifier": "lightning_smooth.certify",
     "Certificate": "lightning_smooth.records.certificate",
     "CertificationCallback": "lightning_smooth.callbacks",
     "Certifier": "lightning_smooth.certify",
@@ -25,6 +31,7 @@ _HOMES = {
     "GaussianCertifier": "lightning_smooth.certify",
     "GaussianNoise": "lightning_smooth.smoothing",
     "Prediction": "lightning_smooth.records.prediction",
+    "SequentialGaussianCertifier": "lightning_smooth.certify",
     "SmoothError": "lightning_smooth.errors",
     "SmoothTrainer": "lightning_smooth.trainer",
     "SmoothedClassifier": "lightning_smooth.smoothing",
@@ -32,6 +39,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AdaptiveGaussianCertifier",
     "Certificate",
     "CertificationCallback",
     "Certifier",
@@ -39,6 +47,7 @@ __all__ = [
     "GaussianCertifier",
     "GaussianNoise",
     "Prediction",
+    "SequentialGaussianCertifier",
     "SmoothError",
     "SmoothTrainer",
     "SmoothedClassifier",

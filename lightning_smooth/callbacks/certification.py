@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightning_smooth.callbacks.pictures import save_pictures
 from lightning_smooth.callbacks.progress import CertificationProgress
-from lightning_smooth.callbacks.ranks import with_one_voice
+from lightning_smooth.callbacks.ranks import share_of, with_one_voice
 from lightning_smooth.callbacks.run_folder import update_summary
 from lightning_smooth.callbacks.subject import certifying, header, network, wanted_images
 from lightning_smooth.callbacks.validation import ValidationCertification
@@ -26,6 +26,8 @@ from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.reading import samples_path
 from lightning_smooth.records.store import RecordStore
 from lightning_smooth.records.summary import summarise
+
+Shard = Literal["images", "draws"]
 
 
 class CertificationCallback(ValidationCertification):
@@ -42,6 +44,9 @@ class CertificationCallback(ValidationCertification):
         folder: where the records go; None for the trainer's `default_root_dir`.
         records: name of the records file in the folder.
         name: name of the run in the report; None for that of the experiment.
+        shard: what several processes share: `images` (each image whole, on one of them: the
+            fastest) or `draws` (each image's draws on all of them: for few images, and many or
+            slow draws). The certificates are the same.
         pictures: test images kept for the report, clean and noisy.
         val_images: validation images certified after an epoch; 0 for none.
         val_n0: draws that choose the class there.
@@ -59,6 +64,7 @@ class CertificationCallback(ValidationCertification):
         folder: str | None = None,
         records: str = "records.jsonl",
         name: str | None = None,
+        shard: Shard = "images",
         pictures: int = 16,
         val_images: int = 100,
         val_n0: int = 20,
@@ -72,6 +78,9 @@ class CertificationCallback(ValidationCertification):
             raise InputError(f"Expected `records` to be a file name *.jsonl, but got {records!r}.")
         self.records = records
         self.name = name
+        if shard not in get_args(Shard):
+            raise InputError(f"Expected `shard` to be images or draws, but got {shard!r}.")
+        self.shard = shard
         self.pictures = check_count("pictures", pictures, least=0)
         self.certificates: list[Certificate] = []
         self._store: RecordStore | None = None
@@ -94,9 +103,10 @@ class CertificationCallback(ValidationCertification):
         self._parent = os.getppid()
         self._done = {c.index: c for c in self._store.certificates}
         self._certified = 0
+        self._replicate(trainer)
         wanted = wanted_images(trainer)
         if wanted is not None:
-            self._check_selection(wanted, trainer.world_size)
+            self._check_selection(wanted, 1 if self._together(trainer) else trainer.world_size)
             rest = [index for index in wanted if index not in self._done]
             if self._done:
                 rank_zero_info(f"{len(wanted) - len(rest)} of {len(wanted)} images are recorded.")
@@ -131,19 +141,46 @@ class CertificationCallback(ValidationCertification):
             raise InputError(
                 "Expected one predict loader to certify: indices of two would collide."
             )
-        model = network(pl_module)
+        self._check_alive(trainer)
+        fresh = []
         for image, label, index in zip(*batch, strict=True):
-            self._check_alive(trainer)
             known = self._done.get(int(index))
-            if known is not None:
+            if known is None:
+                fresh.append((image, int(index), int(label)))
+            else:
                 _check_same_image(known, image, int(label))
-                continue
-            certificate = self.certifier(model, image, index=int(index), label=int(label))
+        images, indices, labels = zip(*fresh, strict=True) if fresh else ((), (), ())
+        for certificate in self.certifier.certify_batch(
+            network(pl_module),
+            images,
+            indices=indices,
+            labels=labels,
+            share=share_of(trainer) if self._together(trainer) else None,
+        ):
+            self._keep(trainer, certificate)
+            self._check_alive(trainer)
+
+    def _keep(self, trainer: pl.Trainer, certificate: Certificate) -> None:
+        if self._store is not None and (trainer.is_global_zero or not self._together(trainer)):
             self._store.append(certificate)
-            self._done[certificate.index] = certificate
-            self._certified += 1
-            if self._progress is not None:
-                self._progress.update(certificate)
+        self._done[certificate.index] = certificate
+        self._certified += 1
+        if self._progress is not None:
+            self._progress.update(certificate)
+
+    def _together(self, trainer: pl.Trainer) -> bool:
+        """Whether the processes share each image's draws."""
+        return self.shard == "draws" and trainer.world_size > 1
+
+    def _replicate(self, trainer: pl.Trainer) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if hasattr(data, "replicate"):
+            data.replicate(self._together(trainer))
+        elif self._together(trainer):
+            raise InputError(
+                "Expected a lightning_smooth.data.ImageDataModule with shard = draws, which gives "
+                f"every process each image, but got {type(data).__name__}: use shard = images."
+            )
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -239,7 +276,7 @@ class CertificationCallback(ValidationCertification):
         if wanted is None:
             return 0
         rest = len(set(wanted) - self._done.keys())
-        return -(-rest // trainer.world_size)
+        return rest if self._together(trainer) else -(-rest // trainer.world_size)
 
     def _shown_radii(self) -> tuple[float, ...]:
         return tuple(dict.fromkeys((self.radii[0], self.radii[len(self.radii) // 2])))

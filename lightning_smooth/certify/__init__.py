@@ -2,5 +2,14 @@
 
 from lightning_smooth.certify.base import Certifier
 from lightning_smooth.certify.gaussian import GaussianCertifier
+from lightning_smooth.certify.sequential import (
+    AdaptiveGaussianCertifier,
+    SequentialGaussianCertifier,
+)
 
-__all__ = ["Certifier", "GaussianCertifier"]
+__all__ = [
+    "AdaptiveGaussianCertifier",
+    "Certifier",
+    "GaussianCertifier",
+    "SequentialGaussianCertifier",
+]

@@ -4,27 +4,55 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from lightning_smooth.errors import InputError, SoundnessError, check_count
+from lightning_smooth.errors import InputError, SoundnessError, check_count, check_probability
 from lightning_smooth.maths.ledger import check_ledger
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.smoothing.checks import check_image
 from lightning_smooth.smoothing.laws import Law
-from lightning_smooth.types import ABSTAIN
+from lightning_smooth.smoothing.plans import Plan, votes
+from lightning_smooth.smoothing.rng import BLOCK
+from lightning_smooth.smoothing.sharing import Share
+from lightning_smooth.smoothing.smoothed import SmoothedClassifier, check_precision
+from lightning_smooth.types import ABSTAIN, Precision
 
 
 class Certifier(ABC):
-    """An algorithm that certifies one image at a time.
+    """An algorithm that certifies images from the draws of a smoothed classifier.
 
-    A subclass writes `_certify`, `describe`, `for_validation` and `law`; the public call validates
-    what comes in, times it, and checks what goes out.
+    A subclass writes `_plan`, which asks for draws and returns the certificate, `_settings` and
+    `for_validation`. The public calls validate what comes in, run the plans, and check what goes
+    out.
+
+    Args:
+        law: the noise under which the model is smoothed.
+        alpha: probability with which a certificate may be wrong.
+        seed: seed of the noise.
+        batch_size: noisy copies in a forward pass; the counts do not depend on it, but for
+            scores that are equal to within rounding.
+        precision: arithmetic of the model: `float32` leaves it in the dtype of its weights,
+            without TF32, `bf16` runs it under autocast (another classifier: certify the one that
+            is deployed).
+
+    Raises:
+        InputError: alpha is not in (0, 1), the seed below 0, the batch size below 1, or the
+            precision is not known.
     """
+
+    def __init__(
+        self, law: Law, *, alpha: float, seed: int, batch_size: int, precision: Precision
+    ) -> None:
+        self.law = law
+        self.alpha = check_probability("alpha", alpha)
+        self.seed = check_count("seed", seed, least=0)
+        self.batch_size = check_count("batch_size", batch_size)
+        self.precision = check_precision(precision)
 
     @final
     def __call__(
@@ -47,42 +75,120 @@ class Certifier(ABC):
             InputError: image, index, label or the model's answer is not what was expected.
             SoundnessError: the certificate contradicts itself (a bug of the certifier).
         """
-        check_image(image)
-        index = check_count("index", index, least=0)
-        label = None if label is None else check_count("label", label, least=0)
-        start = time.perf_counter()
-        certificate = self._certify(model, image, index=index)
-        _check_sound(certificate)
-        _check_label(label, certificate.parameters.get("classes"))
-        seconds = time.perf_counter() - start
-        return dataclasses.replace(
-            certificate, label=label, image=image_digest(image), seconds=round(seconds, 6)
+        labels = None if label is None else [label]
+        (certificate,) = self.certify_batch(model, [image], indices=[index], labels=labels)
+        return certificate
+
+    @final
+    def certify_batch(
+        self,
+        model: nn.Module,
+        images: Iterable[Tensor],
+        *,
+        indices: Iterable[int],
+        labels: Iterable[int] | None = None,
+        share: Share | None = None,
+    ) -> Iterator[Certificate]:
+        """Certify images whose draws share forward passes: the same certificates, sooner.
+
+        Args:
+            model: as for the call.
+            images: images (C, H, W) of one shape, floating point, in [0, 1].
+            indices: the index of each.
+            labels: the true class of each, if known.
+            share: splits each image's draws with other processes, which certify the same images
+                in the same order.
+
+        Yields:
+            A certificate as soon as it is there: not always in the order of the images.
+
+        Raises:
+            InputError: as for the call, or images of different shapes, or not as many indices or
+                labels as images.
+            SoundnessError: as for the call.
+        """
+        images, indices = list(images), list(indices)
+        truth = [None] * len(images) if labels is None else list(labels)
+        if not len(images) == len(indices) == len(truth):
+            raise InputError(
+                f"Expected as many indices and labels as images, but got {len(images)} images, "
+                f"{len(indices)} indices and {len(truth)} labels."
+            )
+        if len({check_image(image).shape for image in images}) > 1:
+            shapes = sorted({tuple(image.shape) for image in images})
+            raise InputError(f"Expected images of one shape, but got {shapes}: resize them.")
+        if not images:
+            return
+        smoothed = self.smooth(model, share)
+        plans = [
+            self._checked(smoothed, image, index, label)
+            for image, index, label in zip(images, indices, truth, strict=True)
+        ]
+        shape = tuple(images[0].shape)
+        for certificate, seconds in smoothed.run(plans, shape, tally=self._tally):
+            yield dataclasses.replace(certificate, seconds=round(seconds, 6))
+
+    def smooth(self, model: nn.Module, share: Share | None = None) -> SmoothedClassifier:
+        """The smoothed classifier of `model` that is certified.
+
+        Args:
+            model: base classifier.
+            share: as for `certify_batch`.
+        """
+        return SmoothedClassifier(
+            model,
+            self.law,
+            batch_size=self.batch_size,
+            precision=self.precision,
+            share=share,
         )
 
-    @property
-    @abstractmethod
-    def law(self) -> Law:
-        """The noise under which the model is smoothed."""
-
-    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return the settings on which certificates depend, in plain types.
 
         Two certifiers of one description give the same certificates; records keep it as part of
         their fingerprint. Settings of speed alone are not in it.
         """
+        return {
+            **self._settings(),
+            "alpha": self.alpha,
+            "seed": self.seed,
+            "block": BLOCK,
+            "precision": self.precision,
+        }
 
     @abstractmethod
     def for_validation(self, *, n0: int, n: int) -> Certifier:
-        """Return the same certifier with other numbers of draws, from streams of their own.
+        """Return a certifier of the same kind with other numbers of draws, from streams of its own.
 
         A model may be chosen by what it measures; the draws that then certify the model are
         independent of that choice.
         """
 
     @abstractmethod
-    def _certify(self, model: nn.Module, image: Tensor, *, index: int) -> Certificate:
-        """Certify one validated image; the caller fills in label, image and seconds."""
+    def _settings(self) -> dict[str, Any]:
+        """The certifier's own part of `describe`: its `method`, and its parameters."""
+
+    @abstractmethod
+    def _plan(
+        self, smoothed: SmoothedClassifier, image: Tensor, *, index: int
+    ) -> Plan[Certificate]:
+        """Certify one validated image; label, image and seconds are filled in afterwards."""
+
+    @staticmethod
+    def _tally(scores: Tensor) -> Tensor:
+        """What a draw adds to the sums that the plan is sent."""
+        return votes(scores)
+
+    def _checked(
+        self, smoothed: SmoothedClassifier, image: Tensor, index: int, label: int | None
+    ) -> Plan[Certificate]:
+        index = check_count("index", index, least=0)
+        label = None if label is None else check_count("label", label, least=0)
+        certificate = yield from self._plan(smoothed, image, index=index)
+        _check_sound(certificate)
+        _check_label(label, certificate.parameters.get("classes"))
+        return dataclasses.replace(certificate, label=label, image=image_digest(image))
 
 
 def image_digest(image: Tensor) -> str:
@@ -92,9 +198,15 @@ def image_digest(image: Tensor) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
+def sparse(counts: Tensor) -> dict[int, int]:
+    """Classes that have votes, and how many."""
+    return {int(c): int(counts[c]) for c in torch.nonzero(counts).flatten()}
+
+
 def _check_sound(c: Certificate) -> None:
     check_ledger(c.ledger, c.alpha)
-    if not 0 <= c.hits <= c.n or c.p_lower > c.hits / c.n:
+    rates = [hits / n for n, hits in c.looks] or [c.hits / c.n]
+    if not 0 <= c.hits <= c.n or c.p_lower > max(rates):
         raise SoundnessError(f"The bound {c.p_lower} is above the rate {c.hits}/{c.n}.")
     if c.predicted not in (c.candidate, ABSTAIN):
         raise SoundnessError(f"Certified class {c.predicted}, but tested {c.candidate}.")

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from lightning_smooth.certify.base import Certifier
-from lightning_smooth.errors import check_count, check_probability
+from lightning_smooth.certify.base import Certifier, sparse
+from lightning_smooth.errors import check_count
 from lightning_smooth.maths.confidence import clopper_pearson_lower
 from lightning_smooth.maths.hypothesis import top_two_p_value
 from lightning_smooth.maths.radius import gaussian_radius, largest_gaussian_radius
@@ -20,8 +19,9 @@ from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.prediction import Prediction
 from lightning_smooth.smoothing.checks import check_image
 from lightning_smooth.smoothing.laws import GaussianNoise
+from lightning_smooth.smoothing.plans import Draws, Plan
 from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, Stream, backend
-from lightning_smooth.smoothing.smoothed import SmoothedClassifier, check_precision
+from lightning_smooth.smoothing.smoothed import SmoothedClassifier
 from lightning_smooth.types import ABSTAIN, Precision
 
 
@@ -50,6 +50,8 @@ class GaussianCertifier(Certifier):
             is not known.
     """
 
+    method = "gaussian"
+
     def __init__(
         self,
         sigma: float,
@@ -60,31 +62,18 @@ class GaussianCertifier(Certifier):
         batch_size: int = BLOCK,
         precision: Precision = "float32",
     ) -> None:
-        self._law = GaussianNoise(sigma)
-        self.sigma = self._law.sigma
+        law = GaussianNoise(sigma)
+        super().__init__(law, alpha=alpha, seed=seed, batch_size=batch_size, precision=precision)
+        self.sigma = law.sigma
         self.n0 = check_count("n0", n0)
         self.n = check_count("n", n)
-        self.alpha = check_probability("alpha", alpha)
-        self.seed = check_count("seed", seed, least=0)
-        self.batch_size = check_count("batch_size", batch_size)
-        self.precision = check_precision(precision)
         self._streams: tuple[Stream, Stream] = ("selection", "estimation")
 
     def __repr__(self) -> str:
         return (
-            f"GaussianCertifier(sigma={self.sigma:g}, n0={self.n0}, n={self.n}, "
+            f"{type(self).__name__}(sigma={self.sigma:g}, n0={self.n0}, n={self.n}, "
             f"alpha={self.alpha:g}, seed={self.seed})"
         )
-
-    @property
-    def law(self) -> GaussianNoise:
-        """The noise under which the model is smoothed."""
-        return self._law
-
-    @property
-    def draws(self) -> int:
-        """Draws that one image takes."""
-        return self.n0 + self.n
 
     @property
     def largest_radius(self) -> float:
@@ -92,25 +81,12 @@ class GaussianCertifier(Certifier):
         return largest_gaussian_radius(self.n, self.alpha, self.sigma)
 
     def for_validation(self, *, n0: int, n: int) -> GaussianCertifier:
-        """See `Certifier.for_validation`."""
+        """See `Certifier.for_validation`; a fixed number of draws."""
         other = GaussianCertifier(
             self.sigma, n0, n, self.alpha, self.seed, self.batch_size, self.precision
         )
         other._streams = ("validation selection", "validation estimation")
         return other
-
-    def describe(self) -> dict[str, Any]:
-        """See `Certifier.describe`."""
-        return {
-            "method": "gaussian",
-            "sigma": self.sigma,
-            "n0": self.n0,
-            "n": self.n,
-            "alpha": self.alpha,
-            "seed": self.seed,
-            "block": BLOCK,
-            "precision": self.precision,
-        }
 
     def predict(self, model: nn.Module, image: Tensor, *, index: int) -> Prediction:
         """PREDICT: the smoothed classifier's class, or an abstention; no radius.
@@ -131,67 +107,88 @@ class GaussianCertifier(Certifier):
         """
         check_image(image)
         index = check_count("index", index, least=0)
-        votes = self._votes(self._smooth(model), image, index, "prediction", self.n)
+        votes = self.smooth(model).votes(image, NoiseKey(self.seed, index, "prediction"), self.n)
         top, second = (int(count) for count in votes.topk(2).values)
         p_value = top_two_p_value(top, second)
         return Prediction(
             index=index,
             predicted=int(votes.argmax()) if p_value <= self.alpha else ABSTAIN,
-            votes=_sparse(votes),
+            votes=sparse(votes),
             n=self.n,
             p_value=p_value,
             alpha=self.alpha,
             seed=self.seed,
         )
 
-    def _certify(self, model: nn.Module, image: Tensor, *, index: int) -> Certificate:
-        smoothed = self._smooth(model)
-        selection, estimation = self._streams
-        votes0 = self._votes(smoothed, image, index, selection, self.n0)
+    def _settings(self) -> dict[str, Any]:
+        return {"method": self.method, "sigma": self.sigma, "n0": self.n0, "n": self.n}
+
+    def _select(self, image: Tensor, index: int) -> Plan[Tensor]:
+        """Votes of the draws that choose the candidate."""
+        return (yield Draws(image, NoiseKey(self.seed, index, self._streams[0]), 0, self.n0))
+
+    def _plan(
+        self, smoothed: SmoothedClassifier, image: Tensor, *, index: int
+    ) -> Plan[Certificate]:
+        votes0 = yield from self._select(image, index)
+        votes = yield Draws(image, NoiseKey(self.seed, index, self._streams[1]), 0, self.n)
+        p_lower = clopper_pearson_lower(int(votes[votes0.argmax()]), self.n, self.alpha)
+        return self._certificate(
+            smoothed,
+            index,
+            votes0,
+            votes,
+            n=self.n,
+            p_lower=p_lower,
+            radius=gaussian_radius(p_lower, self.sigma),
+            ledger={"estimation": self.alpha},
+        )
+
+    def _certificate(
+        self,
+        smoothed: SmoothedClassifier,
+        index: int,
+        votes0: Tensor,
+        votes: Tensor,
+        *,
+        n: int,
+        p_lower: float,
+        radius: float,
+        ledger: dict[str, float],
+        looks: tuple[tuple[int, int], ...] = (),
+        decisions: dict[str, str] | None = None,
+        parameters: dict[str, Any] | None = None,
+    ) -> Certificate:
+        """Write down what was measured; it is an abstention unless `p_lower` is above 1/2."""
         candidate = int(votes0.argmax())
-        votes = self._votes(smoothed, image, index, estimation, self.n)
-        hits = int(votes[candidate])
-        p_lower = clopper_pearson_lower(hits, self.n, self.alpha)
         certified = p_lower > 0.5
         return Certificate(
             index=index,
             label=None,
             candidate=candidate,
             predicted=candidate if certified else ABSTAIN,
-            radius=gaussian_radius(p_lower, self.sigma) if certified else 0.0,
+            radius=radius if certified else 0.0,
             radius_unit="l2",
             guarantee="certified",
-            hits=hits,
-            n=self.n,
+            hits=int(votes[candidate]),
+            n=n,
             n0=self.n0,
             p_lower=p_lower,
             alpha=self.alpha,
-            ledger={"estimation": self.alpha},
-            method="gaussian",
+            ledger=ledger,
+            method=self.method,
             parameters={
                 "sigma": self.sigma,
                 "block": BLOCK,
                 "generator": backend(smoothed.device),
                 "precision": self.precision,
                 "classes": len(votes),
+                **(parameters or {}),
             },
             seed=self.seed,
             seconds=0.0,
-            votes=_sparse(votes),
-            votes0=_sparse(votes0),
+            votes=sparse(votes),
+            votes0=sparse(votes0),
+            looks=looks,
+            decisions=decisions or {},
         )
-
-    def _smooth(self, model: nn.Module) -> SmoothedClassifier:
-        return SmoothedClassifier(
-            model, self.law, batch_size=self.batch_size, precision=self.precision
-        )
-
-    def _votes(
-        self, smoothed: SmoothedClassifier, image: Tensor, index: int, stream: Stream, n: int
-    ) -> Tensor:
-        return smoothed.votes(image, NoiseKey(self.seed, index, stream), n)
-
-
-def _sparse(votes: Tensor) -> dict[int, int]:
-    """Classes that have votes, and how many."""
-    return {int(c): int(votes[c]) for c in torch.nonzero(votes).flatten()}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from lightning_smooth.data.sources import (
     ImageBatch,
@@ -81,6 +81,7 @@ class ImageDataModule(LightningDataModule):
         self.download = download
         self._sources: dict[bool, ImageSource] = {}
         self._excluded: frozenset[int] = frozenset()
+        self._replicated = False
         self._digest = ""
 
     @abstractmethod
@@ -138,7 +139,7 @@ class ImageDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[ImageBatch]:
         """Return the images of `test_dataloader` without those that `exclude` named."""
         indices = [index for index in self.test_indices() if index not in self._excluded]
-        return self._loader(Subset(self._source(train=False), indices))
+        return self._loader(Subset(self._source(train=False), indices), replicated=self._replicated)
 
     @property
     def class_names(self) -> list[str]:
@@ -171,6 +172,13 @@ class ImageDataModule(LightningDataModule):
                 f"{outside[0]}: these indices belong to another data set."
             )
         self._excluded = frozenset(int(index) for index in indices)
+
+    def replicate(self, replicated: bool) -> None:
+        """Say whether every process gets all images of `predict_dataloader`, or a share of them.
+
+        Call it before that loader is built; a share is what a distributed strategy gives else.
+        """
+        self._replicated = replicated
 
     def test_item(self, index: int) -> tuple[torch.Tensor, int]:
         """Return one test image, float32 (C, H, W) in [0, 1], and its label.
@@ -215,12 +223,17 @@ class ImageDataModule(LightningDataModule):
         return self._sources[train]
 
     def _loader(
-        self, dataset: Dataset[ImageBatch], *, shuffle: bool = False
+        self, dataset: Dataset[ImageBatch], *, shuffle: bool = False, replicated: bool = False
     ) -> DataLoader[ImageBatch]:
+        # Lightning leaves a distributed sampler as it is, and would put its own for another.
+        whole: DistributedSampler[ImageBatch] | None = None
+        if replicated:
+            whole = DistributedSampler(dataset, 1, 0, shuffle=False)
         return DataLoader(
             dataset,
             batch_size=self.batch_size if shuffle else self.eval_batch_size,
             shuffle=shuffle,
+            sampler=whole,
             num_workers=self.num_workers,
             collate_fn=keep_batch,
             pin_memory=torch.cuda.is_available(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from lightning_smooth.errors import InputError, check_count, check_positive, check_probability
 from lightning_smooth.maths.confidence import clopper_pearson_lower
@@ -41,6 +41,36 @@ def gaussian_radius(p_lower: float, sigma: float) -> float:
     if p_lower <= 0.5:
         return 0.0
     return max(0.0, math.nextafter(sigma * float(ndtri(p_lower)) * (1 - _SLACK), 0.0))
+
+
+def gaussian_probability(radius: float, sigma: float) -> float:
+    """Probability that certifies `radius`: the inverse of `gaussian_radius`, rounded up.
+
+    Args:
+        radius: l2 radius to certify, at least 0.
+        sigma: standard deviation of the noise, in the units of `radius`.
+
+    Returns:
+        p above 1/2 with gaussian_radius(p, sigma) >= radius; a lower bound of p or more certifies
+        `radius`. 1 where no probability below 1 does.
+
+    Raises:
+        InputError: `radius` is below 0 or not finite, or `sigma` is not above 0.
+
+    >>> round(gaussian_probability(0.5, 0.5), 6)
+    0.841345
+    >>> gaussian_probability(0.0, 0.5) > 0.5
+    True
+    """
+    check_positive("sigma", sigma)
+    if not 0 <= radius < math.inf:
+        raise InputError(f"Expected `radius` to be at least 0 and finite, but got {radius!r}.")
+    p = max(float(ndtr(radius / sigma)), math.nextafter(0.5, 1.0))
+    step = math.ulp(p)
+    while p < 1 and gaussian_radius(p, sigma) < radius:
+        p = min(1.0, p + step)
+        step *= 2
+    return p
 
 
 def largest_gaussian_radius(n: int, alpha: float, sigma: float) -> float:

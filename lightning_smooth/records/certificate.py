@@ -45,6 +45,8 @@ class Certificate:
             scores are not finite has no vote, and is no hit.
         votes0: the same over the `n0` draws.
         decisions: for each target asked for: `held`, `not held` or `undecided`.
+        looks: (draws, hits) at every look of a sequential method, up to the `n` and `hits` at
+            which it stopped; `p_lower` is then the largest of their bounds. Empty for a fixed n.
     """
 
     index: int
@@ -68,6 +70,7 @@ class Certificate:
     votes: Mapping[int, int] = field(default_factory=dict)
     votes0: Mapping[int, int] = field(default_factory=dict)
     decisions: Mapping[str, str] = field(default_factory=dict)
+    looks: tuple[tuple[int, int], ...] = ()
 
     @property
     def abstained(self) -> bool:
@@ -85,7 +88,10 @@ class Certificate:
 
     def to_json(self) -> str:
         """One line of JSON, without its line end; floats keep every bit."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), allow_nan=False)
+        fields = dataclasses.asdict(self)
+        if not self.looks:
+            del fields["looks"]
+        return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, line: str) -> Certificate:
@@ -113,6 +119,7 @@ class Certificate:
             raise RecordError(f"unknown fields {unknown}, missing fields {missing}")
         for name in ("votes", "votes0"):
             fields[name] = _counts(name, fields.get(name, {}))
+        fields["looks"] = _looks(fields.get("looks", ()))
         certificate = cls(**fields)
         _check_types(certificate)
         return certificate
@@ -123,6 +130,13 @@ def _counts(name: str, value: Any) -> dict[int, int]:
         return {int(k): int(v) for k, v in value.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise RecordError(f"`{name}` is {value!r}, not class -> count") from error
+
+
+def _looks(value: Any) -> tuple[tuple[int, int], ...]:
+    try:
+        return tuple((int(n), int(hits)) for n, hits in value)
+    except (TypeError, ValueError) as error:
+        raise RecordError(f"`looks` is {value!r}, not pairs of draws and hits") from error
 
 
 def _check_types(c: Certificate) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_smooth.errors import check_positive
-from lightning_smooth.smoothing.rng import NoiseKey, standard_normal
+from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, standard_normal
 
 
 class Law(ABC):
@@ -16,9 +16,30 @@ class Law(ABC):
 
     @abstractmethod
     def block(
-        self, key: NoiseKey, block: int, shape: tuple[int, int, int], device: torch.device
+        self,
+        key: NoiseKey,
+        block: int,
+        shape: tuple[int, int, int],
+        device: torch.device,
+        *,
+        draws: int = BLOCK,
     ) -> Tensor:
-        """Draw one block of keyed noise: (BLOCK, C, H, W), a function of key and block alone."""
+        """Draw the first `draws` of a block of keyed noise, a function of key and block alone.
+
+        Args:
+            key: whose draws.
+            block: number of the block, from 0.
+            shape: (C, H, W) of the image.
+            device: where the draws are wanted.
+            draws: how many are needed, 1..BLOCK; more may come.
+
+        Returns:
+            (draws or more, C, H, W) float32, channels last in memory.
+        """
+
+    def perturb(self, image: Tensor, noise: Tensor) -> Tensor:
+        """Noisy copies (B, C, H, W) of one image (C, H, W), from noise (B, C, H, W)."""
+        return noise + image
 
     @abstractmethod
     def like(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -42,10 +63,16 @@ class GaussianNoise(Law):
         return f"GaussianNoise(sigma={self.sigma:g})"
 
     def block(
-        self, key: NoiseKey, block: int, shape: tuple[int, int, int], device: torch.device
+        self,
+        key: NoiseKey,
+        block: int,
+        shape: tuple[int, int, int],
+        device: torch.device,
+        *,
+        draws: int = BLOCK,
     ) -> Tensor:
         """See `Law.block`."""
-        return standard_normal(key, block, shape, device).mul_(self.sigma)
+        return standard_normal(key, block, shape, device, draws=draws).mul_(self.sigma)
 
     def like(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """See `Law.like`."""

@@ -73,29 +73,37 @@ def backend(device: torch.device) -> str:
 
 
 def standard_normal(
-    key: NoiseKey, block: int, shape: tuple[int, int, int], device: torch.device
+    key: NoiseKey,
+    block: int,
+    shape: tuple[int, int, int],
+    device: torch.device,
+    *,
+    draws: int = BLOCK,
 ) -> Tensor:
-    """Draw one block of standard normal images.
+    """Draw one block of standard normal images, or its first draws.
 
     Args:
         key: whose draws.
         block: number of the block, from 0.
         shape: (C, H, W) of the image.
         device: where the draws are wanted; it selects the backend.
+        draws: how many are needed, 1..BLOCK.
 
     Returns:
-        (BLOCK, C, H, W) float32 with the channels last in memory (the order in which the numbers
-        are drawn, and the faster one for convolutions).
+        (draws, C, H, W) float32 with the channels last in memory (the order in which the numbers
+        are drawn, and the faster one for convolutions). On a GPU, where the numbers of a block
+        depend on its size, always the whole block.
     """
     channels, height, width = shape
-    size = (BLOCK, height, width, channels)
     first, second = key.words()
     if backend(device) == "cuda-philox":
+        size = (BLOCK, height, width, channels)
         generator = torch.Generator(device).manual_seed(first)
         generator.set_offset(block << _OFFSET_SHIFT)
         noise = torch.empty(size, dtype=torch.float32, device=device)
         noise.normal_(generator=generator)
     else:
+        size = (draws, height, width, channels)
         philox = np.random.Philox(key=[first, second], counter=[0, 0, block, 0])
         drawn = np.random.Generator(philox).standard_normal(size, dtype=np.float32)
         noise = torch.from_numpy(drawn).to(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import cast, get_args
 from weakref import WeakKeyDictionary
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError, check_count
 from lightning_smooth.smoothing.laws import Law
+from lightning_smooth.smoothing.plans import Draws, Plan, T, Tally, votes
+from lightning_smooth.smoothing.queue import DrawQueue
 from lightning_smooth.smoothing.rng import BLOCK, NoiseKey
-from lightning_smooth.smoothing.sampler import count_votes
+from lightning_smooth.smoothing.sharing import Share
 from lightning_smooth.types import Precision
 
 
@@ -28,6 +30,7 @@ class SmoothedClassifier:
         batch_size: noisy copies in a forward pass.
         precision: arithmetic of the model: `float32` leaves it in the dtype of its weights,
             without TF32, `bf16` runs it under autocast. The two are different classifiers.
+        share: splits each image's draws with other processes; None to make all of them here.
 
     Raises:
         InputError: `batch_size` is below 1, or the precision is not known.
@@ -40,11 +43,46 @@ class SmoothedClassifier:
         *,
         batch_size: int = BLOCK,
         precision: Precision = "float32",
+        share: Share | None = None,
     ) -> None:
         self.model = model
         self.law = law
         self.batch_size = check_count("batch_size", batch_size)
         self.precision = check_precision(precision)
+        self.share = share
+
+    def run(
+        self, plans: Iterable[Plan[T]], shape: tuple[int, ...], *, tally: Tally = votes
+    ) -> Iterator[tuple[T, float]]:
+        """Run plans, the draws of several sharing one forward pass.
+
+        Args:
+            plans: any number of them; each is started when there is room for it.
+            shape: (C, H, W) of their images.
+            tally: what a draw adds to the sums that plans are sent.
+
+        Yields:
+            What a plan returned and the seconds that it took, in the order in which they end.
+        """
+        reference = _reference(self.model)
+        queue: DrawQueue[T] = DrawQueue(
+            self.model,
+            self.law,
+            device=reference.device,
+            dtype=reference.dtype,
+            batch_size=self.batch_size,
+            tally=tally,
+            share=self.share,
+        )
+        queue.feed(plans)
+        while True:
+            # Left before every yield: the caller's own modes hold there.
+            with self._certifying(reference, shape) as layout:
+                queue.layout = layout
+                results = queue.advance()
+            if not results:
+                return
+            yield from results
 
     def votes(self, image: Tensor, key: NoiseKey, n: int) -> Tensor:
         """Count the classes of `n` draws.
@@ -58,21 +96,24 @@ class SmoothedClassifier:
             (K,) int64 counts that add up to `n`.
         """
         check_count("n", n)
-        reference = _reference(self.model)
-        image = image.to(reference.device)
+
+        def plan() -> Plan[Tensor]:
+            return (yield Draws(image, key, 0, n))
+
+        ((counts, _),) = self.run([plan()], tuple(image.shape))
+        return counts
+
+    @contextmanager
+    def _certifying(
+        self, reference: Tensor, shape: tuple[int, ...]
+    ) -> Iterator[torch.memory_format]:
+        """Set modes and arithmetic as the certificate says, and put them back."""
         bf16 = self.precision == "bf16"
-        arithmetic = torch.autocast(image.device.type, torch.bfloat16, enabled=bf16)
+        arithmetic = torch.autocast(reference.device.type, torch.bfloat16, enabled=bf16)
         with evaluating(self.model), _full_float32(), arithmetic:
-            return count_votes(
-                self.model,
-                image,
-                self.law,
-                key,
-                n=n,
-                batch_size=self.batch_size,
-                dtype=reference.dtype,
-                channels_last=_takes_channels_last(self.model, image.to(reference.dtype)),
-            )
+            example = torch.zeros(shape, dtype=reference.dtype, device=reference.device)
+            last = _takes_channels_last(self.model, example)
+            yield torch.channels_last if last else torch.contiguous_format
 
     @property
     def device(self) -> torch.device:

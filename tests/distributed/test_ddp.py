@@ -69,6 +69,17 @@ def test_any_number_of_processes_gives_the_same_records(run, devices, limit, tmp
     assert not (tmp_path / "records.parts").exists()
 
 
+@pytest.mark.parametrize(("devices", "limit"), [(2, 3), (3, 2)])
+def test_processes_that_share_draws_give_the_same_records(run, devices, limit, tmp_path):
+    # one image more than is recorded already, and fewer images than processes
+    for asked in (1, limit):
+        shell("-m", "lightning_smooth", "certify", *BASE, f"--trainer.devices={devices}",
+              "--trainer.strategy=ddp", f"--data.limit={asked}", f"--output.folder={tmp_path}",
+              "--certification.shard=draws",
+              f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}")  # fmt: skip
+    assert verdicts(tmp_path) == verdicts(run)[:limit]
+
+
 def test_more_processes_than_images_are_a_sentence(run, tmp_path):
     said = shell("-m", "lightning_smooth", "certify", *BASE, "--trainer.devices=2",
                  "--trainer.strategy=ddp", "--data.limit=1", f"--output.folder={tmp_path}",
