@@ -75,11 +75,15 @@ class ValidationCertification(Callback):
         if getattr(trainer, "fast_dev_run", False):
             places = places[:2]
         model = network(pl_module)
-        found = []
-        for place in places[trainer.global_rank :: trainer.world_size]:
-            image, label, index = dataset[int(place)]
-            image = torch.as_tensor(image).to(pl_module.device)
-            found.append(self.val_certifier(model, image, index=int(index), label=int(label)))
+        items = [dataset[int(p)] for p in places[trainer.global_rank :: trainer.world_size]]
+        found = list(
+            self.val_certifier.certify_batch(
+                model,
+                [torch.as_tensor(image) for image, _, _ in items],
+                indices=[int(index) for _, _, index in items],
+                labels=[int(label) for _, label, _ in items],
+            )
+        )
         correct = [c.correct for c in found]
         radius = [c.radius or 0.0 for c in found]
         sums = [

@@ -15,6 +15,7 @@ from lightning_smooth.errors import InputError, SoundnessError, check_count, che
 from lightning_smooth.maths.ledger import check_ledger
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.smoothing.checks import check_image
+from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.laws import Law
 from lightning_smooth.smoothing.plans import Plan, votes
 from lightning_smooth.smoothing.rng import BLOCK
@@ -34,11 +35,12 @@ class Certifier(ABC):
         law: the noise under which the model is smoothed.
         alpha: probability with which a certificate may be wrong.
         seed: seed of the noise.
-        batch_size: noisy copies in a forward pass; the counts do not depend on it, but for
-            scores that are equal to within rounding.
+        batch_size: noisy copies in a forward pass, None to choose; the counts do not depend on
+            it, but for scores that are equal to within rounding.
         precision: arithmetic of the model: `float32` leaves it in the dtype of its weights,
             without TF32, `bf16` runs it under autocast (another classifier: certify the one that
             is deployed).
+        speed: how the model is run; None to leave it to a short warm-up.
 
     Raises:
         InputError: alpha is not in (0, 1), the seed below 0, the batch size below 1, or the
@@ -46,13 +48,23 @@ class Certifier(ABC):
     """
 
     def __init__(
-        self, law: Law, *, alpha: float, seed: int, batch_size: int, precision: Precision
+        self,
+        law: Law,
+        *,
+        alpha: float,
+        seed: int,
+        batch_size: int | None,
+        precision: Precision,
+        speed: Speed | None = None,
     ) -> None:
         self.law = law
         self.alpha = check_probability("alpha", alpha)
         self.seed = check_count("seed", seed, least=0)
-        self.batch_size = check_count("batch_size", batch_size)
+        self.batch_size = (
+            batch_size if batch_size is None else check_count("batch_size", batch_size)
+        )
         self.precision = check_precision(precision)
+        self.speed = speed or Speed()
 
     @final
     def __call__(
@@ -125,7 +137,7 @@ class Certifier(ABC):
             for image, index, label in zip(images, indices, truth, strict=True)
         ]
         shape = tuple(images[0].shape)
-        for certificate, seconds in smoothed.run(plans, shape, tally=self._tally):
+        for certificate, seconds in smoothed.run(plans, shape, tally=self._tally, most=self.draws):
             yield dataclasses.replace(certificate, seconds=round(seconds, 6))
 
     def smooth(self, model: nn.Module, share: Share | None = None) -> SmoothedClassifier:
@@ -140,6 +152,7 @@ class Certifier(ABC):
             self.law,
             batch_size=self.batch_size,
             precision=self.precision,
+            speed=self.speed,
             share=share,
         )
 
@@ -156,6 +169,11 @@ class Certifier(ABC):
             "block": BLOCK,
             "precision": self.precision,
         }
+
+    @property
+    @abstractmethod
+    def draws(self) -> int:
+        """Draws that one image may take."""
 
     @abstractmethod
     def for_validation(self, *, n0: int, n: int) -> Certifier:

@@ -18,6 +18,7 @@ from lightning_smooth.maths.radius import gaussian_radius, largest_gaussian_radi
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.prediction import Prediction
 from lightning_smooth.smoothing.checks import check_image
+from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.laws import GaussianNoise
 from lightning_smooth.smoothing.plans import Draws, Plan
 from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, Stream, backend
@@ -39,11 +40,12 @@ class GaussianCertifier(Certifier):
         n: fresh draws that bound its probability; the radius is at most sigma PPF(alpha^(1/n)).
         alpha: probability with which a certificate may be wrong.
         seed: seed of the noise.
-        batch_size: noisy copies in a forward pass; the counts do not depend on it, but for
-            scores that are equal to within rounding.
+        batch_size: noisy copies in a forward pass, None to choose; the counts do not depend on
+            it, but for scores that are equal to within rounding.
         precision: arithmetic of the model: `float32` leaves it in the dtype of its weights,
             without TF32, `bf16` runs it under autocast (faster, and another classifier: certify
             the one that is deployed).
+        speed: how the model is run; None to leave it to a short warm-up.
 
     Raises:
         InputError: sigma is not above 0, alpha not in (0, 1), n or n0 below 1, or the precision
@@ -59,11 +61,14 @@ class GaussianCertifier(Certifier):
         n: int = 100_000,
         alpha: float = 0.001,
         seed: int = 0,
-        batch_size: int = BLOCK,
+        batch_size: int | None = None,
         precision: Precision = "float32",
+        speed: Speed | None = None,
     ) -> None:
         law = GaussianNoise(sigma)
-        super().__init__(law, alpha=alpha, seed=seed, batch_size=batch_size, precision=precision)
+        super().__init__(
+            law, alpha=alpha, seed=seed, batch_size=batch_size, precision=precision, speed=speed
+        )
         self.sigma = law.sigma
         self.n0 = check_count("n0", n0)
         self.n = check_count("n", n)
@@ -76,6 +81,11 @@ class GaussianCertifier(Certifier):
         )
 
     @property
+    def draws(self) -> int:
+        """Draws that one image may take."""
+        return self.n0 + self.n
+
+    @property
     def largest_radius(self) -> float:
         """The radius that an image gets whose `n` draws all agree: no radius is larger."""
         return largest_gaussian_radius(self.n, self.alpha, self.sigma)
@@ -83,7 +93,14 @@ class GaussianCertifier(Certifier):
     def for_validation(self, *, n0: int, n: int) -> GaussianCertifier:
         """See `Certifier.for_validation`; a fixed number of draws."""
         other = GaussianCertifier(
-            self.sigma, n0, n, self.alpha, self.seed, self.batch_size, self.precision
+            self.sigma,
+            n0,
+            n,
+            self.alpha,
+            self.seed,
+            self.batch_size,
+            self.precision,
+            self.speed,
         )
         other._streams = ("validation selection", "validation estimation")
         return other
@@ -181,7 +198,7 @@ class GaussianCertifier(Certifier):
                 "sigma": self.sigma,
                 "block": BLOCK,
                 "generator": backend(smoothed.device),
-                "precision": self.precision,
+                **smoothed.arithmetic,
                 "classes": len(votes),
                 **(parameters or {}),
             },

@@ -18,8 +18,9 @@ from lightning_smooth.maths.deciding import Decider, Fraction, Thresholds
 from lightning_smooth.maths.radius import gaussian_probability, gaussian_radius
 from lightning_smooth.maths.sequential import Rule, stopping
 from lightning_smooth.records.certificate import Certificate
+from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.plans import Draws, Plan
-from lightning_smooth.smoothing.rng import BLOCK, NoiseKey
+from lightning_smooth.smoothing.rng import NoiseKey
 from lightning_smooth.smoothing.smoothed import SmoothedClassifier
 from lightning_smooth.types import Precision
 
@@ -37,11 +38,12 @@ class StoppingCertifier(GaussianCertifier):
         n: int,
         alpha: float,
         seed: int,
-        batch_size: int,
+        batch_size: int | None,
         precision: Precision,
+        speed: Speed | None,
         rule: Rule,
     ) -> None:
-        super().__init__(sigma, n0, n, alpha, seed, batch_size, precision)
+        super().__init__(sigma, n0, n, alpha, seed, batch_size, precision, speed)
         self._rule = stopping(rule, self.n, self.alpha)
         self.rule = rule
 
@@ -108,8 +110,9 @@ class SequentialGaussianCertifier(StoppingCertifier):
         n: draws at most.
         alpha: probability with which a certificate may be wrong.
         seed: seed of the noise.
-        batch_size: noisy copies in a forward pass.
+        batch_size: noisy copies in a forward pass; None to choose.
         precision: arithmetic of the model, as for `GaussianCertifier`.
+        speed: how the model is run, as for `GaussianCertifier`.
         rule: the bound that stays true while looking: `looks` (Clopper-Pearson on a geometric
             grid) or `betting` (the betting test of Voracek 2024).
 
@@ -128,11 +131,12 @@ class SequentialGaussianCertifier(StoppingCertifier):
         n: int = 100_000,
         alpha: float = 0.001,
         seed: int = 0,
-        batch_size: int = BLOCK,
+        batch_size: int | None = None,
         precision: Precision = "float32",
+        speed: Speed | None = None,
         rule: Rule = "looks",
     ) -> None:
-        super().__init__(sigma, n0, n, alpha, seed, batch_size, precision, rule)
+        super().__init__(sigma, n0, n, alpha, seed, batch_size, precision, speed, rule)
         self.radii = tuple(sorted({float(radius) for radius in radii}))
         if not self.radii or self.radii[0] < 0 or not self.radii[-1] <= self.largest_radius:
             raise InputError(
@@ -172,8 +176,9 @@ class AdaptiveGaussianCertifier(StoppingCertifier):
         n: draws at most.
         alpha: probability with which a certificate may be wrong.
         seed: seed of the noise.
-        batch_size: noisy copies in a forward pass.
+        batch_size: noisy copies in a forward pass; None to choose.
         precision: arithmetic of the model, as for `GaussianCertifier`.
+        speed: how the model is run, as for `GaussianCertifier`.
         rule: as for `SequentialGaussianCertifier`.
 
     Raises:
@@ -191,11 +196,12 @@ class AdaptiveGaussianCertifier(StoppingCertifier):
         n: int = 100_000,
         alpha: float = 0.001,
         seed: int = 0,
-        batch_size: int = BLOCK,
+        batch_size: int | None = None,
         precision: Precision = "float32",
+        speed: Speed | None = None,
         rule: Rule = "looks",
     ) -> None:
-        super().__init__(sigma, n0, n, alpha, seed, batch_size, precision, rule)
+        super().__init__(sigma, n0, n, alpha, seed, batch_size, precision, speed, rule)
         self.fraction = check_probability("fraction", fraction)
 
     def _decider(self) -> Fraction:

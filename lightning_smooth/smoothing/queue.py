@@ -56,6 +56,7 @@ class DrawQueue(Generic[T]):
         dtype: what the noisy images are rounded to for the model: that rounding is part of it.
         batch_size: draws in a forward pass.
         channels_last: whether batches stay channels last in memory.
+        full: whether the last batch is filled up with zeros, so that all have one shape.
         tally: what a draw adds to the sums.
         share: splits the draws of every ask with other processes, which run the same plans in
             the same order, one at a time; None to draw all of them here.
@@ -70,6 +71,7 @@ class DrawQueue(Generic[T]):
         dtype: torch.dtype = torch.float32,
         batch_size: int = BLOCK,
         channels_last: bool = False,
+        full: bool = False,
         tally: Tally = votes,
         share: Share | None = None,
     ) -> None:
@@ -79,6 +81,7 @@ class DrawQueue(Generic[T]):
         self.dtype = dtype
         self.batch_size = batch_size
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.full = full
         self.tally = tally
         self.share = share
         self._plans: Iterator[Plan[T]] = iter(())
@@ -158,8 +161,12 @@ class DrawQueue(Generic[T]):
 
     def _forward(self, pieces: list[tuple[_Job[T], Tensor]]) -> None:
         batch = torch.cat([images for _, images in pieces]) if len(pieces) > 1 else pieces[0][1]
-        inputs = batch.to(self.dtype).contiguous(memory_format=self.layout)
-        added = self.tally(check_logits(self.model(inputs), len(batch)))
+        inputs = batch.to(self.dtype)
+        if self.full and len(batch) < self.batch_size:
+            rest = inputs.new_zeros((self.batch_size - len(batch), *inputs.shape[1:]))
+            inputs = torch.cat([inputs, rest])
+        inputs = inputs.contiguous(memory_format=self.layout)
+        added = self.tally(check_logits(self.model(inputs), len(inputs)))
         start = 0
         for job, images in pieces:
             counts = added[start : start + len(images)].sum(dim=0)

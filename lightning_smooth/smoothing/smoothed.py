@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import cast, get_args
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError, check_count
+from lightning_smooth.smoothing.execution import Execution, Speed, prepare
 from lightning_smooth.smoothing.laws import Law
 from lightning_smooth.smoothing.plans import Draws, Plan, T, Tally, votes
 from lightning_smooth.smoothing.queue import DrawQueue
-from lightning_smooth.smoothing.rng import BLOCK, NoiseKey
+from lightning_smooth.smoothing.rng import NoiseKey
 from lightning_smooth.smoothing.sharing import Share
 from lightning_smooth.types import Precision
+
+_LONG = 10_000
+"""Draws of an image from which on a warm-up pays."""
 
 
 class SmoothedClassifier:
@@ -27,9 +30,10 @@ class SmoothedClassifier:
             dtype) and is evaluated in eval mode, without gradients; a surrounding autocast
             has no influence.
         law: the noise.
-        batch_size: noisy copies in a forward pass.
+        batch_size: noisy copies in a forward pass; None to choose.
         precision: arithmetic of the model: `float32` leaves it in the dtype of its weights,
             without TF32, `bf16` runs it under autocast. The two are different classifiers.
+        speed: how the model is run.
         share: splits each image's draws with other processes; None to make all of them here.
 
     Raises:
@@ -41,18 +45,28 @@ class SmoothedClassifier:
         model: nn.Module,
         law: Law,
         *,
-        batch_size: int = BLOCK,
+        batch_size: int | None = None,
         precision: Precision = "float32",
+        speed: Speed | None = None,
         share: Share | None = None,
     ) -> None:
         self.model = model
         self.law = law
-        self.batch_size = check_count("batch_size", batch_size)
+        self.batch_size = (
+            batch_size if batch_size is None else check_count("batch_size", batch_size)
+        )
         self.precision = check_precision(precision)
+        self.speed = speed or Speed()
         self.share = share
+        self.execution: Execution | None = None
 
     def run(
-        self, plans: Iterable[Plan[T]], shape: tuple[int, ...], *, tally: Tally = votes
+        self,
+        plans: Iterable[Plan[T]],
+        shape: tuple[int, ...],
+        *,
+        tally: Tally = votes,
+        most: int = 0,
     ) -> Iterator[tuple[T, float]]:
         """Run plans, the draws of several sharing one forward pass.
 
@@ -60,25 +74,37 @@ class SmoothedClassifier:
             plans: any number of them; each is started when there is room for it.
             shape: (C, H, W) of their images.
             tally: what a draw adds to the sums that plans are sent.
+            most: draws that a plan may ask for; where they are many, it is measured first how
+                the model runs fastest.
 
         Yields:
             What a plan returned and the seconds that it took, in the order in which they end.
         """
         reference = _reference(self.model)
+        with self._certifying(reference.device):
+            example = torch.zeros(shape, dtype=reference.dtype, device=reference.device)
+            self.execution = prepare(
+                self.model,
+                example,
+                batch_size=self.batch_size,
+                speed=self.speed,
+                long=most >= _LONG,
+            )
         queue: DrawQueue[T] = DrawQueue(
-            self.model,
+            self.execution.model,
             self.law,
             device=reference.device,
             dtype=reference.dtype,
-            batch_size=self.batch_size,
+            batch_size=self.execution.batch_size,
+            channels_last=self.execution.channels_last,
+            full=self.execution.compiled,
             tally=tally,
             share=self.share,
         )
         queue.feed(plans)
         while True:
             # Left before every yield: the caller's own modes hold there.
-            with self._certifying(reference, shape) as layout:
-                queue.layout = layout
+            with self._certifying(reference.device):
                 results = queue.advance()
             if not results:
                 return
@@ -104,16 +130,23 @@ class SmoothedClassifier:
         return counts
 
     @contextmanager
-    def _certifying(
-        self, reference: Tensor, shape: tuple[int, ...]
-    ) -> Iterator[torch.memory_format]:
+    def _certifying(self, device: torch.device) -> Iterator[None]:
         """Set modes and arithmetic as the certificate says, and put them back."""
         bf16 = self.precision == "bf16"
-        arithmetic = torch.autocast(reference.device.type, torch.bfloat16, enabled=bf16)
+        arithmetic = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
         with evaluating(self.model), _full_float32(), arithmetic:
-            example = torch.zeros(shape, dtype=reference.dtype, device=reference.device)
-            last = _takes_channels_last(self.model, example)
-            yield torch.channels_last if last else torch.contiguous_format
+            yield
+
+    @property
+    def arithmetic(self) -> dict[str, str | bool]:
+        """What certificates say of the arithmetic of the model, once it has run."""
+        done = self.execution
+        said: dict[str, str | bool] = {"precision": self.precision}
+        if done is not None and done.folded:
+            said["batchnorm"] = "folded"
+        if done is not None and done.compiled:
+            said["compiled"] = True
+        return said
 
     @property
     def device(self) -> torch.device:
@@ -162,21 +195,3 @@ def _full_float32() -> Iterator[None]:
         yield
     finally:
         cudnn.allow_tf32, matmul.allow_tf32 = before
-
-
-_CHANNELS_LAST: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-
-
-def _takes_channels_last(model: nn.Module, image: Tensor) -> bool:
-    """Whether the faster layout works: a model that calls `view` on its features refuses it."""
-    if model not in _CHANNELS_LAST:
-        batch = image.expand(2, *image.shape).contiguous(memory_format=torch.channels_last)
-        try:
-            model(batch)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:
-            _CHANNELS_LAST[model] = False
-        else:
-            _CHANNELS_LAST[model] = True
-    return _CHANNELS_LAST[model]

@@ -1,0 +1,145 @@
+"""How a model is run: layout, batch size, folding, compiling. Speed alone depends on it.
+
+The scores change by float rounding, as they do from one machine to another; a vote changes where
+two scores are equal to within that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from lightning_smooth.errors import InputError
+from lightning_smooth.smoothing.folding import folded
+from lightning_smooth.smoothing.rng import BLOCK
+
+Layout = Literal["auto", "channels_last", "contiguous"]
+
+ON_GPU: Final = 1024
+"""Draws in a forward pass on a GPU, where none is said."""
+
+_TRIED = (64, 128, 256)
+_ROUNDS = 4
+_LONGEST = 0.5
+"""Seconds of a batch of 64 above which measuring would cost more than it brings."""
+
+_MARGIN = 1.05
+"""How much faster than the usual way another one must be."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How the model is run.
+
+    Attributes:
+        layout: memory layout of batches; `auto` for the faster one that the model takes, measured
+            on a CPU before a long certification.
+        fold_batchnorm: fold BatchNorm into convolutions where that can be done.
+        compile: run the model through `torch.compile` (seconds to minutes before the first image).
+    """
+
+    layout: Layout = "auto"
+    fold_batchnorm: bool = True
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.layout not in get_args(Layout):
+            raise InputError(
+                f"Expected `layout` to be one of {get_args(Layout)}, but got {self.layout!r}."
+            )
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A model made ready to run.
+
+    Attributes:
+        model: images (B, C, H, W) -> scores (B, K).
+        batch_size: draws in a forward pass.
+        channels_last: whether batches are channels last in memory.
+        folded: whether BatchNorms were folded.
+        compiled: whether it is compiled; batches are then always full.
+    """
+
+    model: Callable[[Tensor], Tensor]
+    batch_size: int
+    channels_last: bool
+    folded: bool
+    compiled: bool
+
+
+def prepare(
+    model: nn.Module, example: Tensor, *, batch_size: int | None, speed: Speed, long: bool
+) -> Execution:
+    """Make a model ready, in the modes and the arithmetic that the caller has set.
+
+    Args:
+        model: network in eval mode.
+        example: (C, H, W) image on the model's device, of the dtype of its inputs.
+        batch_size: draws in a forward pass; None to choose.
+        speed: how to run it.
+        long: whether enough draws are to come for choices to be measured.
+    """
+    pair = torch.stack([example, example])
+    replica = folded(model, pair) if speed.fold_batchnorm else None
+    ready: nn.Module = model if replica is None else replica
+    on_cpu = example.device.type == "cpu"
+    chosen = (batch_size or (BLOCK if on_cpu else ON_GPU), _channels_last(model, pair, speed))
+    if long and on_cpu and (batch_size is None or speed.layout == "auto"):
+        if model not in _MEASURED:
+            _MEASURED[model] = _fastest(ready, example, batch_size, chosen, speed)
+        chosen = (batch_size or _MEASURED[model][0], _MEASURED[model][1])
+    call: Callable[[Tensor], Tensor] = ready
+    if speed.compile:
+        call = torch.compile(ready, dynamic=False)
+    return Execution(call, *chosen, folded=replica is not None, compiled=speed.compile)
+
+
+_MEASURED: WeakKeyDictionary[nn.Module, tuple[int, bool]] = WeakKeyDictionary()
+
+
+def _channels_last(model: nn.Module, pair: Tensor, speed: Speed) -> bool:
+    """Whether the layout works: a model that calls `view` on its features refuses it."""
+    if speed.layout == "contiguous":
+        return False
+    try:
+        model(pair.contiguous(memory_format=torch.channels_last))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if speed.layout == "auto":
+            return False
+        raise InputError(
+            "Expected a model that takes channels-last batches, as `layout` says, but it gave: "
+            f"{error}. Leave the layout to auto."
+        ) from error
+    return True
+
+
+def _fastest(
+    model: nn.Module, example: Tensor, size: int | None, usual: tuple[int, bool], speed: Speed
+) -> tuple[int, bool]:
+    """The fastest batch size and layout, by the best of a few batches each, in turns."""
+    start = time.perf_counter()
+    model(example.expand(_TRIED[0], *example.shape))
+    if time.perf_counter() - start > _LONGEST:
+        return usual
+    layouts = {usual[1], False} if speed.layout == "auto" else {usual[1]}
+    ways = [usual, *((b, last) for b in ([size] if size else _TRIED) for last in layouts)]
+    seconds = dict.fromkeys(ways, float("inf"))
+    for _ in range(_ROUNDS):
+        for batch, last in seconds:
+            layout = torch.channels_last if last else torch.contiguous_format
+            inputs = example.expand(batch, *example.shape).contiguous(memory_format=layout)
+            start = time.perf_counter()
+            model(inputs)
+            spent = (time.perf_counter() - start) / batch
+            seconds[batch, last] = min(seconds[batch, last], spent)
+    best = min(seconds, key=lambda way: seconds[way])
+    return best if seconds[best] * _MARGIN < seconds[usual] else usual
