@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -14,6 +15,7 @@ _VERBS = {
     "fit": "train a classifier",
     "certify": "certify test images into resumable records",
     "report": "tables, curves and one HTML page, from runs or published logs",
+    "audit": "check certificates again, from the counts in their records",
     "data": "get a data set, or check the one that is there",
     "validate": "measure clean and noisy accuracy on the validation images",
     "test": "measure clean and noisy accuracy on the test images",
@@ -35,6 +37,7 @@ examples:
   lightning-smooth run --config configs/mnist.yaml --model.sigma .25 \\
       --certification.certifier.sigma .25
   lightning-smooth report runs/mnist/*
+  lightning-smooth audit runs/mnist/*
 """
 
 
@@ -42,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0, or 2 for a mistake that the user can mend, or 130 where the user stopped it.
+        0, or 1 where `audit` found a fault, or 2 for a mistake that the user can mend, or 130
+        where the user stopped it, or 141 where the reader of its output is gone.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -61,16 +65,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     try:
-        return _run(verb, rest, own=argv is None)
+        status = _run(verb, rest, own=argv is None)
+        sys.stdout.flush()
     except SmoothError as error:
         print(f"lightning-smooth {verb}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # a reader such as `head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return status
 
 
 def _run(verb: str, arguments: Sequence[str], *, own: bool) -> int:
-    rooms = {"report": "lightning_smooth.report", "data": "lightning_smooth.data.command"}
+    rooms = {
+        "report": "lightning_smooth.report",
+        "audit": "lightning_smooth.report.audit",
+        "data": "lightning_smooth.data.command",
+    }
     if verb in rooms:
         command: Callable[[Sequence[str]], int] = import_module(rooms[verb]).main
         return command(arguments)

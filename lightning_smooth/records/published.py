@@ -192,18 +192,20 @@ def round_down(radius: float, digits: int = 3) -> str:
     return format(shortest.quantize(unit, rounding=ROUND_FLOOR), "f")
 
 
-def write_published(rows: pd.DataFrame | Iterable[Certificate], path: str | Path) -> None:
-    """Write verdicts in the literature's format, radii rounded down, times as h:mm:ss.ffffff.
+def published_text(rows: pd.DataFrame | Iterable[Certificate]) -> str:
+    """Verdicts in the literature's format, radii rounded down, times as h:mm:ss.ffffff.
+
+    A radius of three significant digits is never above the certified one, so that at every radius
+    the certified accuracy of the log is at most that of the certificates, and equal at radii of
+    three digits themselves.
 
     Args:
         rows: certificates, or the frame of a run (`Run.frame`). An unknown time is written as
             nan; where all are unknown, the column `time` is left out.
-        path: the log to write; replaced where it exists.
 
     Raises:
-        InputError: an image has no label or no radius, or the file cannot be written.
+        InputError: an image has no label or no radius.
     """
-    path = Path(path)
     frame = rows if isinstance(rows, pd.DataFrame) else certificate_frame(rows)
     for column in ("label", "radius"):
         lacking = frame.loc[frame[column].isna(), "index"]
@@ -218,8 +220,22 @@ def write_published(rows: pd.DataFrame | Iterable[Certificate], path: str | Path
     for index, label, predicted, radius, correct, seconds in wanted.itertuples(index=False):
         fields = [str(index), str(label), str(predicted), round_down(radius), str(int(correct))]
         lines.append("\t".join([*fields, _clock(seconds)] if timed else fields))
+    return "\n".join(lines) + "\n"
+
+
+def write_published(rows: pd.DataFrame | Iterable[Certificate], path: str | Path) -> None:
+    """Write `published_text` to a file.
+
+    Args:
+        rows: certificates, or the frame of a run (`Run.frame`).
+        path: the log to write; replaced where it exists.
+
+    Raises:
+        InputError: an image has no label or no radius, or the file cannot be written.
+    """
+    path, text = Path(path), published_text(rows)
     try:
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+        path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise InputError(
             f"Expected to be able to write {path}, but: {error.strerror}. Give another path."

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lightning_smooth.records.runs import UNKNOWN
+from lightning_smooth.report.export import FORMATS
 from lightning_smooth.report.tables import Figures, count, decimal, short
 from lightning_smooth.report.write import ReportFiles, write_report
 
@@ -19,6 +21,7 @@ _EXAMPLES = """\
 examples:
   lightning-smooth report runs/mnist/2026-01-31_120000
   lightning-smooth report runs/mnist/* published.tsv --common --out comparison
+  lightning-smooth report runs/mnist/STAMP --export tsv
   lightning-smooth report runs/mnist/* --radii 0 0.5 1 --title "MNIST, sigma 0.5"
 
 It writes index.html (one page that needs no other file), table.md, table.csv (full precision, with
@@ -38,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SmoothError: a run cannot be read or the report cannot be written.
     """
-    arguments = _parser().parse_args(list(argv))
+    arguments = _parser().parse_intermixed_args(list(argv))
     out = arguments.out or _default_folder(arguments.runs[0])
     files = write_report(
         arguments.runs,
@@ -46,6 +49,7 @@ def main(argv: Sequence[str]) -> int:
         radii=arguments.radii,
         title=arguments.title,
         common=arguments.common,
+        export=arguments.export,
     )
     _print(files)
     if arguments.open:
@@ -57,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lightning-smooth report",
         description="Report certified runs: tables, curves with confidence bands, and one HTML "
-        "page. Several runs are shown side by side.",
+        "page.\nSeveral runs are shown side by side.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -89,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
         help="keep only the images that every run has, so that runs on different subsets of a test "
         "set compare like with like",
     )
+    parser.add_argument(
+        "--export",
+        choices=FORMATS,
+        help="also write each run as a published log, log-NAME.tsv beside the report; radii are "
+        "rounded down to three digits",
+    )
     parser.add_argument("--title", help="title of the page")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     return parser
@@ -105,6 +115,10 @@ def _print(files: ReportFiles) -> None:
         for note in notes:
             console.print(f"[dim]{escape(f.name)}: {escape(note)}[/dim]", soft_wrap=True)
     console.print(f"Report: {escape(str(files.page))}", soft_wrap=True)
+    for f, log in zip(files.figures, files.logs, strict=False):
+        other = f.guarantee not in ("certified", UNKNOWN)
+        warning = f" [yellow](its radii are {escape(f.guarantee)}, which a log does not say)[/]"
+        console.print(f"Log: {escape(str(log))}{warning if other else ''}", soft_wrap=True)
 
 
 def terminal_table(figures: Sequence[Figures], width: int = 80) -> Table:

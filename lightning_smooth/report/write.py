@@ -11,6 +11,7 @@ from pathlib import Path
 from lightning_smooth.errors import InputError, RecordError
 from lightning_smooth.records.runs import Run, load_runs, on_common_images
 from lightning_smooth.report.curves import curve_figure, distribution_figure
+from lightning_smooth.report.export import export_logs
 from lightning_smooth.report.page import page
 from lightning_smooth.report.pictures import load_pictures
 from lightning_smooth.report.render import inline_svg, save_png, save_svg
@@ -35,6 +36,7 @@ class ReportFiles:
         table_csv: the table in full precision, with intervals.
         curve_svg: certified accuracy against radius, as SVG.
         curve_png: the same, as PNG.
+        logs: each run as a published log, where asked for, in the order given.
         figures: the figures of each run, in the order given.
         notes: faults and repairs of each run, in the order given.
     """
@@ -45,6 +47,7 @@ class ReportFiles:
     table_csv: Path
     curve_svg: Path
     curve_png: Path
+    logs: tuple[Path, ...]
     figures: tuple[Figures, ...]
     notes: tuple[tuple[str, ...], ...]
 
@@ -56,6 +59,7 @@ def write_report(
     radii: Iterable[float] | None = None,
     title: str | None = None,
     common: bool = False,
+    export: str | None = None,
 ) -> ReportFiles:
     """Report runs in one folder.
 
@@ -66,9 +70,12 @@ def write_report(
             to the largest radius seen.
         title: title of the page.
         common: whether to keep only the images that every run has.
+        export: `tsv` writes each run, as it is reported, as a published log as well (`log-*.tsv`,
+            radii rounded down; see `report.export`).
 
     Raises:
-        InputError: no run is given, `radii` are not radii, or `out` cannot be written.
+        InputError: no run is given, `radii` are not radii, `out` cannot be written, or a run
+            cannot be exported (an image has no label).
         RecordError: a run cannot be read, has no radii, or none of them has an image.
     """
     runs = load_runs(paths)
@@ -78,6 +85,7 @@ def write_report(
     largest = max(float(run.frame["radius"].max()) for run in runs if len(run.frame))
     wanted = default_radii(largest) if radii is None else check_radii(radii)
     folder = Path(out)
+    logs = {} if export is None else export_logs(runs, folder, form=export)
     _make(folder)
     figures = tuple(figures_of(run, wanted) for run in runs)
     loaded = [load_pictures(run) for run in runs]
@@ -108,6 +116,7 @@ def write_report(
         curve_svg=_write(folder / "curve.svg", curve),
         curve_png=_write(folder / "curve.png", save_png(plot)),
         page=_write(folder / "index.html", html),
+        logs=tuple(_write(path, text) for path, text in logs.items()),
         figures=figures,
         notes=notes,
     )
