@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from lightning_smooth.errors import InputError, RecordError
-from lightning_smooth.maths.radius import largest_gaussian_radius
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.frames import certificate_frame
+from lightning_smooth.records.limits import largest_radius, number, targets
 from lightning_smooth.records.published import decode_log, is_published_header, read_published
 from lightning_smooth.records.reading import gather
 
@@ -39,6 +38,7 @@ class Run:
         guarantee: `certified`, `surrogate` or `estimated` (several are joined by commas), or
             `unknown` where the log does not say.
         largest_radius: the largest radius that n draws can certify; None where not known.
+        targets: radii that were decided, where nothing was measured between them; else None.
         sigma: standard deviation of the noise, pixels in [0, 1]; None where not known.
         complete: whether every requested image is there; None where not known.
         requested: number of images asked for; None where not known.
@@ -52,6 +52,7 @@ class Run:
     header: Mapping[str, Any] | None
     guarantee: str
     largest_radius: float | None
+    targets: tuple[float, ...] | None
     sigma: float | None
     complete: bool | None
     requested: int | None
@@ -178,6 +179,7 @@ def _from_published(path: Path) -> Run:
         header=None,
         guarantee=UNKNOWN,
         largest_radius=None,
+        targets=None,
         sigma=None,
         complete=False if log.torn or log.frame.empty else None,
         requested=None,
@@ -232,8 +234,9 @@ def _from_records(path: Path, files: Sequence[Path]) -> Run:
         frame=certificate_frame(certificates),
         header=header,
         guarantee=_guarantee(certificates, notes),
-        largest_radius=_largest_radius(_part(header, "certifier"), notes),
-        sigma=_number(_part(header, "certifier").get("sigma")),
+        largest_radius=largest_radius(_part(header, "certifier"), notes),
+        targets=targets(_part(header, "certifier"), notes),
+        sigma=number(_part(header, "certifier").get("sigma")),
         complete=complete,
         requested=requested,
         notes=tuple(notes),
@@ -273,28 +276,9 @@ def _guarantee(certificates: Sequence[Certificate], notes: list[str]) -> str:
     return ", ".join(sorted(counts)) or UNKNOWN
 
 
-def _largest_radius(certifier: Mapping[str, Any], notes: list[str]) -> float | None:
-    if certifier.get("method") != "gaussian":
-        return None
-    n, alpha, sigma = (_number(certifier.get(name)) for name in ("n", "alpha", "sigma"))
-    if n is None or alpha is None or sigma is None:
-        notes.append("The header lacks n, alpha or sigma: the largest radius is unknown.")
-        return None
-    try:
-        return largest_gaussian_radius(int(n), alpha, sigma)
-    except InputError as error:
-        notes.append(f"The largest radius is unknown: {error}")
-        return None
-
-
 def _part(header: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     part = header.get(key)
     return part if isinstance(part, Mapping) else {}
-
-
-def _number(value: object) -> float | None:
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if real and math.isfinite(value) else None  # type: ignore[arg-type]
 
 
 def _whole(value: object) -> int | None:

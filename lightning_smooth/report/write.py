@@ -16,6 +16,7 @@ from lightning_smooth.report.page import page
 from lightning_smooth.report.pictures import load_pictures
 from lightning_smooth.report.render import inline_svg, save_png, save_svg
 from lightning_smooth.report.tables import (
+    MOST_RADII,
     Figures,
     check_radii,
     default_radii,
@@ -82,8 +83,7 @@ def write_report(
     if common:
         runs = on_common_images(runs)
     _check_reportable(runs)
-    largest = max(float(run.frame["radius"].max()) for run in runs if len(run.frame))
-    wanted = default_radii(largest) if radii is None else check_radii(radii)
+    wanted = _usual_radii(runs) if radii is None else check_radii(radii)
     folder = Path(out)
     logs = {} if export is None else export_logs(runs, folder, form=export)
     _make(folder)
@@ -143,6 +143,14 @@ def _title(runs: Sequence[Run]) -> str:
     if len(runs) == 1:
         return f"Certified robustness: {runs[0].name}"
     return f"Certified robustness of {len(runs)} runs"
+
+
+def _usual_radii(runs: Sequence[Run]) -> tuple[float, ...]:
+    """The radii that runs decided, where one decided some and they fit; else an even grid."""
+    decided = {radius for run in runs for radius in run.targets or ()}
+    if decided and len(decided) <= MOST_RADII:
+        return tuple(sorted(decided))
+    return default_radii(max(float(run.frame["radius"].max()) for run in runs if len(run.frame)))
 
 
 def _make(folder: Path) -> None:

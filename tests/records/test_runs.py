@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from lightning_smooth.certify import AdaptiveGaussianCertifier
 from lightning_smooth.errors import InputError, RecordError
 from lightning_smooth.maths.confidence import clopper_pearson_lower
 from lightning_smooth.maths.radius import gaussian_radius, largest_gaussian_radius
 from lightning_smooth.records.certificate import Certificate
+from lightning_smooth.records.limits import largest_radius, targets
 from lightning_smooth.records.runs import load_run, load_runs, on_common_images
 
 SIGMA, N, ALPHA = 0.5, 1000, 0.001
@@ -181,3 +183,21 @@ def test_runs_are_compared_on_the_images_that_all_have(tmp_path):
     assert any("4 images that not every run has" in note for note in whole.notes)
     with pytest.raises(InputError, match="No image is common"):
         on_common_images(load_runs([tmp_path / "all.tsv", tmp_path / "other.tsv"]))
+
+
+def test_runs_that_decided_radii_say_so(tmp_path):
+    notes = []
+    decided = {"method": "gaussian sequential", "sigma": 0.5, "n": 1000, "radii": [0.0, 0.5]}
+    assert targets(decided, notes) == (0.0, 0.5)
+    assert "0, 0.5 alone" in notes[0]
+    assert largest_radius(decided, notes) is None
+    assert targets({"method": "gaussian"}, notes) is None
+
+
+def test_the_largest_radius_of_adaptive_draws_is_that_of_the_last_look():
+    settings = {"method": "gaussian adaptive", "sigma": 0.5, "n": 1000, "alpha": 0.001}
+    found = largest_radius({**settings, "rule": "looks", "fraction": 0.9}, [])
+    assert found == pytest.approx(AdaptiveGaussianCertifier(0.5, n=1000).largest_radius)
+    notes = []
+    assert largest_radius({**settings, "rule": "luck"}, notes) is None
+    assert "luck" in notes[0]

@@ -1,0 +1,92 @@
+"""Methods beside Gaussian votes, computed again: exact noise, soft scores, l1, Lipschitz."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from lightning_smooth.errors import RecordError
+from lightning_smooth.maths.bernstein import empirical_bernstein_lower
+from lightning_smooth.maths.confidence import clopper_pearson_lower
+from lightning_smooth.maths.lipschitz import lipschitz_radius
+from lightning_smooth.maths.radius import gaussian_radius
+from lightning_smooth.maths.rounded import BITS, GRID, clip_range
+from lightning_smooth.maths.uniform import uniform_radius
+from lightning_smooth.records.audit_methods import Recomputed, Verdict, audits, gaussian, number
+from lightning_smooth.records.certificate import Certificate
+
+
+@audits("gaussian exact")
+def gaussian_exact(c: Certificate) -> Recomputed:
+    """As for fixed draws of a Gaussian, of the law that `maths.rounded` draws (section 12)."""
+    low, high = clip_range(number(c.parameters, "sigma", where="parameters"))
+    law = {"generator": "numpy-philox", "grid": GRID, "clip": [low, high], "bits": BITS}
+    for name, value in law.items():
+        if c.parameters.get(name) != value:
+            raise RecordError(f"`{name}` of an exact law is {value}, not {c.parameters.get(name)}.")
+    return gaussian(c)
+
+
+@audits("gaussian soft")
+def gaussian_soft(c: Certificate) -> Recomputed:
+    """The empirical Bernstein bound of the mean score, from its whole sums (section 2)."""
+    sigma = number(c.parameters, "sigma", where="parameters")
+    scale = max(1, _whole(c.parameters, "scale", where="parameters"))
+    alpha = number(c.ledger, "estimation", where="ledger")
+    total, squares, total0, rival0 = (
+        _whole(c.measured, name, where="measured") for name in ("sum", "squares", "sum0", "rival0")
+    )
+    if c.looks:
+        raise RecordError("There are `looks`, though the method draws a fixed number.")
+    if c.hits != total // scale:
+        raise RecordError(f"hits = {c.hits}, but the scores add up to {total} / {scale}.")
+    if not 0 <= rival0 <= total0 or total0 + rival0 > c.n0 * scale:
+        raise RecordError(f"Sums {total0} and {rival0} of the n0 draws contradict themselves.")
+    return Recomputed(
+        p_lower=empirical_bernstein_lower(total, squares, c.n, alpha, scale=scale),
+        conclude=lambda p: Verdict(certified=p > 0.5, radius=gaussian_radius(p, sigma)),
+    )
+
+
+@audits("uniform")
+def uniform(c: Certificate) -> Recomputed:
+    """Clopper and Pearson's bound, and the l1 radius of uniform noise (section 4)."""
+    if c.looks:
+        raise RecordError("There are `looks`, though the method draws a fixed number.")
+    lam = number(c.parameters, "lam", where="parameters")
+    alpha = number(c.ledger, "estimation", where="ledger")
+    return Recomputed(
+        p_lower=clopper_pearson_lower(c.hits, c.n, alpha),
+        conclude=lambda p: Verdict(certified=p > 0.5, radius=uniform_radius(p, lam)),
+        radius_unit="l1",
+    )
+
+
+@audits("lipschitz")
+def lipschitz(c: Certificate) -> Recomputed:
+    """The radius of the margin of two scores, which no bound has a part in (section 2)."""
+    if c.n or c.n0 or c.hits or c.alpha or c.ledger or c.votes or c.votes0 or c.looks:
+        raise RecordError("There are draws or a share of alpha, though the method needs none.")
+    unit = c.parameters.get("norm")
+    if unit not in ("l2", "l1", "linf"):
+        raise RecordError(f"`norm` is {unit!r}, not l2, l1 or linf.")
+    radius = lipschitz_radius(
+        number(c.measured, "top", where="measured"),
+        number(c.measured, "second", where="measured"),
+        number(c.parameters, "lipschitz", where="parameters"),
+        rounding=number(c.parameters, "rounding", where="parameters"),
+    )
+    return Recomputed(p_lower=0.0, conclude=partial(_margin_verdict, radius), radius_unit=unit)
+
+
+def _margin_verdict(radius: float | None, p_lower: float) -> Verdict:
+    del p_lower
+    return Verdict(certified=radius is not None, radius=radius or 0.0)
+
+
+def _whole(part: Mapping[str, Any], key: str, *, where: str) -> int:
+    value = part.get(key)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return value
+    raise RecordError(f"There is no whole number `{key}` in `{where}`.")
