@@ -6,18 +6,23 @@ beats an earlier one, and a checkpoint's stored hyperparameters decide nothing.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_info
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from torch import distributed
 
 import lightning_smooth.certify
 import lightning_smooth.data
@@ -26,10 +31,13 @@ from lightning_smooth.callbacks.certification import CertificationCallback
 from lightning_smooth.callbacks.run_folder import RunFolder, writable
 from lightning_smooth.errors import InputError, SmoothError
 from lightning_smooth.folders import (
+    OneRun,
     check_folder,
     find_checkpoint,
+    launched,
     portable,
     relative,
+    restarted,
     settle_folder,
     warn_of_differences,
 )
@@ -60,15 +68,91 @@ def output_folder(experiment: str = "run", root: str = "runs", folder: str | Non
     """
 
 
+class Stop(Callback):
+    """Ends a command in order when SIGTERM or SIGUSR1 comes: preempted, or little time left.
+
+    Lightning's handlers talk to the other processes, or save a checkpoint with them, from within
+    the signal: where those are amid another exchange, all of them hang. Here a handler only notes
+    the signal. Training and evaluation end after a batch on whose number all processes agree; a
+    certification ends by itself, each process with the image at hand.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0  # number of the signal, whichever process it came to
+        self._before: dict[int, Any] = {}
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Note signals from here on: Lightning then leaves SIGUSR1 alone, in loaders as well."""
+        self._listen(trainer, pl_module)
+
+    def leave(self) -> None:
+        """Put the handlers back that were there before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _listen(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        own = os.getpid()
+
+        def note(number: int, _: Any) -> None:
+            if os.getpid() != own:  # a loader's process, which ends with this one
+                return
+            first, self.received = not self.received, number
+            self._tell(trainer)
+            if first and trainer.strategy.launcher is not None:
+                trainer.strategy.launcher.kill(number)
+
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGTERM", "SIGUSR1"):  # Windows has no SIGUSR1
+                if number := getattr(signal, name, None):
+                    before = signal.signal(number, note)
+                    self._before.setdefault(number, before or signal.SIG_DFL)
+        if self.received:
+            self._tell(trainer)
+
+    on_sanity_check_start = on_train_start = _listen
+    on_validation_start = on_test_start = on_predict_start = _listen
+
+    def _tell(self, trainer: pl.Trainer) -> None:
+        # Elsewhere Lightning would let this process leave alone.
+        trainer._signal_connector.received_sigterm = trainer.predicting
+
+    def _agree(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        note = torch.tensor(self.received, device=trainer.strategy.root_device)
+        if trainer.world_size > 1 and distributed.is_initialized():
+            distributed.all_reduce(note, distributed.ReduceOp.MAX)
+        agreed = int(note)
+        if agreed:  # else what came meanwhile stands for the next batch
+            self.received = agreed
+            raise SIGTERMException
+
+    on_train_batch_end = _agree
+    on_validation_batch_end = on_test_batch_end = _agree
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Say how to go on with a training."""
+        if self.received and trainer.is_global_zero and trainer.state.fn == "fit":
+            name = signal.Signals(self.received).name
+            print(
+                f"Stopped by {name} in epoch {trainer.current_epoch}. "
+                "`run` with the same output folder goes on from the last epoch's checkpoint.",
+                file=sys.stderr,
+            )
+
+
 class SmoothCLI(LightningCLI):
     """LightningCLI for one verb; `for_verb` makes the class."""
 
     verbs: ClassVar[dict[str, set[str]]] = VERBS
+    stop: ClassVar[Stop]
 
     @classmethod
-    def for_verb(cls, verb: str) -> type[SmoothCLI]:
+    def for_verb(cls, verb: str, stop: Stop) -> type[SmoothCLI]:
         """Return a command line that knows only `verb`: building the others takes seconds."""
-        return type("SmoothCLI", (cls,), {"verbs": {verb: VERBS[verb]}, "subcommands": _only(verb)})
+        only = {"verbs": {verb: VERBS[verb]}, "subcommands": _only(verb), "stop": stop}
+        return type("SmoothCLI", (cls,), only)
 
     def _prepare_subcommand_parser(
         self, klass: type, subcommand: str, **kwargs: Any
@@ -89,11 +173,16 @@ class SmoothCLI(LightningCLI):
         """Settle the run's folder and the checkpoint, and send there whatever writes."""
         verb = str(self.subcommand)
         settings = self.config[verb]
+        _settle_processes(settings.trainer)
         self.kept_config = portable(self.parser.dump(self.config, skip_unset=False, format="yaml"))
-        self.folder = writable(settle_folder(settings, verb))
+        self.folder = writable(settle_folder(settings, verb, self.kept_config))
+        last = self.folder / "checkpoints" / "last.ckpt"
+        if verb == "fit" and not settings.get("ckpt_path") and restarted() and last.is_file():
+            settings.ckpt_path = str(last)
         check_folder(self.folder, verb, settings.get("ckpt_path"), self.kept_config)
         if verb not in ("run", "fit"):
-            settings.ckpt_path = find_checkpoint(settings.get("ckpt_path"), self.folder)
+            weights = settings.model.get("init_args", settings.model).get("weights")
+            settings.ckpt_path = find_checkpoint(settings.get("ckpt_path"), self.folder, weights)
         if settings.get("ckpt_path") not in (None, "best", "last", "hpc"):
             warn_of_differences(Path(settings.ckpt_path), settings.model)
         settings.trainer.default_root_dir = str(self.folder)
@@ -105,11 +194,11 @@ class SmoothCLI(LightningCLI):
                 _place_logger(init, self.folder, verb)
 
     def instantiate_trainer(self, **kwargs: Any) -> SmoothTrainer:
-        """Build the trainer, with the callback that keeps the run's folder first."""
+        """Build the trainer, with the callbacks of every command before all others."""
         trainer = cast(SmoothTrainer, super().instantiate_trainer(**kwargs))
         folder = RunFolder(self.folder, verb=str(self.subcommand), config=self.kept_config)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        callbacks.insert(0, folder)
+        callbacks[:0] = [OneRun(self.folder, self.kept_config), self.stop, folder]
         return trainer
 
     def after_fit(self) -> None:
@@ -144,7 +233,8 @@ def main(verb: str, args: Sequence[str] | None = None) -> None:
 
     Raises:
         SmoothError: a user's mistake, in words for the user.
-        SystemExit: the arguments do not parse, or help was asked for.
+        SystemExit: the arguments do not parse, or help was asked for; or, with status 128 + N,
+            signal N ended the command in order.
     """
     given = _configs_first(sys.argv[2:] if args is None else args)
     if not any(arg.split("=")[0].endswith(_STARTS) or arg.startswith("--model") for arg in given):
@@ -157,8 +247,22 @@ def main(verb: str, args: Sequence[str] | None = None) -> None:
     # Lightning and torch talk past each other here; it is printed at every step otherwise.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     torch.set_float32_matmul_precision("highest")
+    stop = Stop()
     try:
-        SmoothCLI.for_verb(verb)(
+        _run(verb, stop, None if args is None else [verb, *given])
+    except BaseException as error:
+        if not stop.received:
+            raise
+        if not isinstance(error, SystemExit):  # another process was gone first, or a loader's
+            print(f"Stopped; on the way: {type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(128 + stop.received) from error
+    finally:
+        stop.leave()
+
+
+def _run(verb: str, stop: Stop, args: list[str] | None) -> None:
+    try:
+        SmoothCLI.for_verb(verb, stop)(
             model_class=SmoothingModule,
             datamodule_class=LightningDataModule,
             subclass_mode_model=True,
@@ -168,7 +272,7 @@ def main(verb: str, args: Sequence[str] | None = None) -> None:
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_kwargs={"prog": "lightning-smooth"},
-            args=None if args is None else [verb, *given],
+            args=args,
         )
     except MisconfigurationException as error:
         raise InputError(str(error)) from error
@@ -185,6 +289,32 @@ def _own(error: BaseException) -> BaseException:
     while inner is not None and not isinstance(inner, SmoothError):
         inner = inner.__cause__ or inner.__context__
     return inner or error
+
+
+def _settle_processes(trainer: Any) -> None:
+    """Let "auto" devices be those that torchrun or srun started, and refuse any other number.
+
+    A trainer that takes fewer would run on its own in each process, in one folder.
+    """
+    launch = launched()
+    if launch is None:
+        return
+    each, uneven = divmod(launch.processes, launch.nodes)
+    asked = trainer.devices
+    if asked in ("auto", -1, "-1") and not uneven:
+        trainer.devices, trainer.num_nodes = each, launch.nodes
+        return
+    if isinstance(asked, str) and asked.isdecimal():
+        asked = int(asked)
+    elif isinstance(asked, str):  # "0,1"
+        asked = asked.strip(",").split(",")
+    count = asked if isinstance(asked, int) else len(asked)
+    if uneven or count * trainer.num_nodes != launch.processes:
+        raise InputError(
+            f"{launch.by} started {launch.processes} processes on {launch.nodes} nodes, but the "
+            f"trainer has devices {trainer.devices} on num_nodes {trainer.num_nodes}: start the "
+            "same number on each node, and give --trainer.devices auto, which takes that number."
+        )
 
 
 def _only(verb: str) -> Any:

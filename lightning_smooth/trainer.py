@@ -12,6 +12,7 @@ from lightning_smooth.callbacks.certification import CertificationCallback
 from lightning_smooth.callbacks.run_folder import best_checkpoint, read_summary
 from lightning_smooth.errors import InputError
 from lightning_smooth.folders import find_checkpoint
+from lightning_smooth.modules.base import SmoothingModule
 from lightning_smooth.records.certificate import Certificate
 
 
@@ -35,7 +36,8 @@ class SmoothTrainer(pl.Trainer):
             datamodule: the data; its predict loader gives the images.
             dataloaders: loaders of (image, label, index), where there is no datamodule.
             ckpt_path: checkpoint with the weights. Without one, that of the run's folder is taken;
-                where there is none either, the model is certified as it was built.
+                where there is none either, the module's file of weights; and without that, the
+                model is certified as it is.
 
         Returns:
             Every certificate of the records, by index, on rank 0; elsewhere nothing.
@@ -45,7 +47,8 @@ class SmoothTrainer(pl.Trainer):
             RecordError: records are damaged, or belong to something else.
         """
         callback = self.certification
-        path = find_checkpoint(ckpt_path, Path(self.default_root_dir))
+        weights = model.weights if isinstance(model, SmoothingModule) else None
+        path = find_checkpoint(ckpt_path, Path(self.default_root_dir), weights)
         self.certifying = True
         try:
             self.predict(

@@ -6,7 +6,7 @@ from lightning_smooth.models.resnet import CifarResNet
 from lightning_smooth.models.small import SmallConvNet
 from lightning_smooth.models.timm import TimmModel
 from lightning_smooth.models.torchvision import TorchvisionModel
-from lightning_smooth.models.weights import read_state_dict
+from lightning_smooth.models.weights import load_weights, read_state_dict
 
 __all__ = [
     "CifarResNet",
@@ -15,6 +15,7 @@ __all__ = [
     "TimmModel",
     "TorchvisionModel",
     "fingerprint",
+    "load_weights",
     "normalization",
     "read_state_dict",
 ]

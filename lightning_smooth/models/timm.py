@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from lightning_smooth.errors import DataError, InputError, check_count
-from lightning_smooth.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from lightning_smooth.models.normalize import IMAGENET_MEAN, IMAGENET_STD, normalization
 
 
 class TimmModel(nn.Module):
     """A timm classifier that takes images in [0, 1] and returns logits (B, num_classes).
 
-    The normalisation is the one that timm notes for the model (`pretrained_cfg`), else ImageNet's.
-
     Args:
         name: timm's name of the model, such as resnet18 or convnext_tiny.fb_in1k.
         num_classes: number of logits.
         pretrained: download timm's weights; else they are random.
+        mean: subtracted from each channel first; None for what timm notes for the model
+            (`pretrained_cfg`), else ImageNet's.
+        std: divides each channel after that; likewise.
 
     Raises:
-        InputError: timm is not installed, or does not know `name`.
+        InputError: timm is not installed, or does not know `name`; or `mean` is given without
+            `std`, or the reverse.
         DataError: the weights could not be downloaded.
     """
 
-    def __init__(self, name: str, num_classes: int = 1000, *, pretrained: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        num_classes: int = 1000,
+        *,
+        pretrained: bool = False,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         check_count("num_classes", num_classes)
         timm = _import_timm()
@@ -49,7 +60,10 @@ class TimmModel(nn.Module):
                 f"use pretrained=False."
             ) from error
         cfg = model.pretrained_cfg
-        self.normalize = Normalize(cfg.get("mean", IMAGENET_MEAN), cfg.get("std", IMAGENET_STD))
+        self.normalization_assumed = mean is None
+        if mean is None and std is None:
+            mean, std = cfg.get("mean", IMAGENET_MEAN), cfg.get("std", IMAGENET_STD)
+        self.normalize = normalization(mean, std)
         self.model: nn.Module = model
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

@@ -56,6 +56,7 @@ class TorchvisionModel(nn.Module):
                 f"{name!r}: did you mean {', '.join(close)}?"
             )
         named = None if weights is None or _is_path(weights) else _named_weights(name, weights)
+        self.normalization_assumed = mean is None
         if mean is None and std is None:
             mean, std = _normalization_of(named)
         self.normalize = normalization(mean, std)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_smooth.errors import InputError
+from lightning_smooth.models.weights import Head, load_weights
 from lightning_smooth.smoothing.checks import check_images, check_labels, check_logits
 from lightning_smooth.smoothing.laws import Law
 from lightning_smooth.smoothing.rng import training_seed
@@ -30,6 +33,12 @@ class SmoothingModule(pl.LightningModule, ABC):
         optimizer: from parameters to an optimizer.
         scheduler: from the optimizer to a learning rate scheduler; None for a constant rate.
         scheduler_interval: whether the scheduler steps after each epoch or each step.
+        weights: file of weights that training starts from, or that are certified where there is no
+            checkpoint; None for the model as it was built. It is read when a Trainer starts, by
+            every rank; not where the module's state was loaded before, from a checkpoint above
+            all: then the file may be gone. What is read, and how: `models.load_weights`.
+        weights_head: keep the file's last layer; or leave the model's new one, which may be of
+            another size.
     """
 
     allow_zero_length_dataloader_with_multiple_devices = True
@@ -40,12 +49,17 @@ class SmoothingModule(pl.LightningModule, ABC):
         optimizer: OptimizerCallable,
         scheduler: LRSchedulerCallable | None,
         scheduler_interval: Literal["epoch", "step"],
+        weights: str | None = None,
+        weights_head: Head = "keep",
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.scheduler_interval = scheduler_interval
+        self.weights = weights
+        self.weights_head = weights_head
+        self._weights_due = weights is not None
         self._base_seed = 0
         self._checks = True
 
@@ -130,9 +144,32 @@ class SmoothingModule(pl.LightningModule, ABC):
                 "model settings that it was trained with (config.yaml in its run's folder)."
             )
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load a state; what was trained is never replaced by `weights` after that."""
+        self._weights_due = False
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
     def on_fit_start(self) -> None:
-        """Take the seed from which the noise of every rank and step is derived."""
+        """Load `weights`; take the seed from which the noise of every rank and step is derived."""
+        self._load_weights()
         self._base_seed = torch.initial_seed()
+
+    def on_validation_model_eval(self) -> None:
+        """Load `weights`, if nothing has been loaded yet."""
+        self._load_weights()
+        super().on_validation_model_eval()
+
+    def on_test_model_eval(self) -> None:
+        """Load `weights`, if nothing has been loaded yet."""
+        self._load_weights()
+        super().on_test_model_eval()
+
+    def on_predict_model_eval(self) -> None:
+        """Load `weights`, if nothing has been loaded yet, before they are certified."""
+        self._load_weights()
+        super().on_predict_model_eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss under fresh noise; logs `train/loss` and `train/noisy_accuracy`."""
@@ -156,7 +193,8 @@ class SmoothingModule(pl.LightningModule, ABC):
         return classes
 
     def configure_optimizers(self) -> Any:
-        """Build the optimizer and, if there is one, the scheduler."""
+        """Build the optimizer and, if there is one, the scheduler, after loading `weights`."""
+        self._load_weights()  # before callbacks start, which may keep and restore a state
         optimizer = self.optimizer(self.parameters())
         if self.scheduler is None:
             return optimizer
@@ -166,6 +204,14 @@ class SmoothingModule(pl.LightningModule, ABC):
         if monitor is not None:
             entry["monitor"] = monitor
         return {"optimizer": optimizer, "lr_scheduler": entry}
+
+    def _load_weights(self) -> None:
+        # In hooks that come after a checkpoint is restored: `setup` cannot know of one.
+        if self.weights is None or not self._weights_due:
+            return
+        found = load_weights(self.model, self.weights, head=self.weights_head)
+        self._weights_due = False
+        rank_zero_info(f"Weights of {self.weights}: {found}; last layer: {self.weights_head}.")
 
     def _evaluate(self, name: str, batch: Batch, batch_idx: int) -> None:
         images, labels, _ = batch

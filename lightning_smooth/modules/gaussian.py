@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
+from lightning_smooth.models.weights import Head
 from lightning_smooth.modules.base import SmoothingModule
 from lightning_smooth.smoothing.laws import GaussianNoise
 
@@ -22,6 +23,10 @@ class GaussianAugmentation(SmoothingModule):
         optimizer: from parameters to an optimizer.
         scheduler: from the optimizer to a learning rate scheduler; None for a constant rate.
         scheduler_interval: whether the scheduler steps after each epoch or each step.
+        weights: file of weights that training starts from, or that are certified where there is no
+            checkpoint; None for the model as it was built. See `SmoothingModule`.
+        weights_head: keep the file's last layer; or leave the model's new one, which may be of
+            another size.
 
     Raises:
         InputError: sigma is not above 0.
@@ -36,8 +41,10 @@ class GaussianAugmentation(SmoothingModule):
         ),
         scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Literal["epoch", "step"] = "epoch",
+        weights: str | None = None,
+        weights_head: Head = "keep",
     ) -> None:
-        super().__init__(model, optimizer, scheduler, scheduler_interval)
+        super().__init__(model, optimizer, scheduler, scheduler_interval, weights, weights_head)
         self.save_hyperparameters(ignore=["model", "optimizer", "scheduler"])
         self._law = GaussianNoise(sigma)
         self.sigma = self._law.sigma

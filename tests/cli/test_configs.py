@@ -1,10 +1,12 @@
 """Every YAML parses as its first line says, and every experiment runs one batch and certifies."""
 
+import importlib
 import shlex
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from lightning_smooth.__main__ import main
@@ -48,6 +50,18 @@ def fake(name, root):
             yield
 
 
+def weights(path):
+    """A file of weights as akamaster's scripts write it, of the network that a YAML names."""
+    network = yaml.safe_load(path.read_text())["model"]["init_args"]["model"]
+    module, name = network["class_path"].rsplit(".", 1)
+    model = getattr(importlib.import_module(module), name)(**network["init_args"])
+    state = {k: v for k, v in model.state_dict().items() if not k.startswith("normalize")}
+    return {
+        "best_prec1": 91.78,
+        "state_dict": {f"module.{k.replace('fc.', 'linear.')}": v for k, v in state.items()},
+    }
+
+
 def settings(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*arguments, "--print_config"])
@@ -89,6 +103,9 @@ def test_every_experiment_runs_a_batch_and_certifies_an_image(path, tmp_path, mo
             "--certification.val_images=2", "--certification.val_every_n_epochs=1",
             f"--output.folder={tmp_path / 'run'}", "--trainer.enable_progress_bar=false",
         ]  # fmt: skip
+        if "--model.weights" in command(path):
+            torch.save(weights(path), tmp_path / "weights.th")
+            shared.append(f"--model.weights={tmp_path / 'weights.th'}")
         if name == "ImageNet":
             shared += ["--model.model.name=resnet18", "--model.model.num_classes=3"]
         few = ["--trainer.max_steps=1", "--trainer.limit_val_batches=1", "--trainer.max_epochs=1"]

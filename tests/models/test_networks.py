@@ -102,6 +102,33 @@ def test_resnet_parameters(depth: int, classes: int, known: int | None):
     assert len(weighted) == depth + 2, "and two shortcuts"
 
 
+def test_shortcuts_without_weights():
+    model = CifarResNet(20, shortcut="pad")
+    # He et al. 2016 give .27 million; with the two 1 x 1 convolutions it is 272,474
+    removed = (16 * 32 + 2 * 32) + (32 * 64 + 2 * 64)
+    assert _parameters(model) == 272474 - removed == 269722
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(convolutions) == 20
+    around = model.layer2[0].shortcut(torch.arange(16.0).view(1, 16, 1, 1).expand(2, 16, 5, 4))
+    assert around.shape == (2, 32, 3, 2)
+    assert around[1, :, 0, 0].tolist() == [0.0] * 8 + list(range(16)) + [0.0] * 8
+    image = torch.rand(1, 16, 4, 4)
+    assert torch.equal(model.layer2[0].shortcut(image)[:, 8:24], image[:, :, ::2, ::2])
+    assert isinstance(model.layer1[0].shortcut, nn.Identity)
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    with pytest.raises(InputError, match="`shortcut` to be 'conv' or 'pad', but got 'A'"):
+        CifarResNet(8, shortcut="A")
+
+
+def test_resnet_s_own_normalisation_is_a_default_and_no_choice():
+    assert CifarResNet(8).normalization_assumed
+    assert CifarResNet(8, std=[0.25] * 3).normalization_assumed
+    assert not CifarResNet(8, mean=[0.5] * 3, std=[0.25] * 3).normalization_assumed
+    assert not CifarResNet(8, mean=None, std=None).normalization_assumed
+    with pytest.raises(InputError, match=r"`std` to be one number a channel.*got 'imagenet'"):
+        CifarResNet(8, mean=[0.5] * 3, std="imagenet")
+
+
 def test_resnet_normalises_first_and_takes_other_images():
     model = CifarResNet(8).eval()
     first = next(iter(model.children()))
