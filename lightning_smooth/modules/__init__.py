@@ -1,6 +1,17 @@
 """LightningModules: one training method a file."""
 
 from lightning_smooth.modules.base import SmoothingModule
+from lightning_smooth.modules.consistency import ConsistencyRegularization
 from lightning_smooth.modules.gaussian import GaussianAugmentation
+from lightning_smooth.modules.macer import Macer
+from lightning_smooth.modules.smoothmix import SmoothMix
+from lightning_smooth.modules.stability import StabilityTraining
 
-__all__ = ["GaussianAugmentation", "SmoothingModule"]
+__all__ = [
+    "ConsistencyRegularization",
+    "GaussianAugmentation",
+    "Macer",
+    "SmoothMix",
+    "SmoothingModule",
+    "StabilityTraining",
+]
