@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from lightning_smooth.certify import (
         AdaptiveGaussianCertifier,
         Certifier,
+        ExactGaussianCertifier,
         GaussianCertifier,
+        LipschitzCertifier,
         SequentialGaussianCertifier,
+        SoftGaussianCertifier,
+        UniformCertifier,
     )
     from lightning_smooth.errors import SmoothError
     from lightning_smooth.modules import GaussianAugmentation, SmoothingModule
@@ -27,15 +31,19 @@ _HOMES = {
     "Certificate": "lightning_smooth.records.certificate",
     "CertificationCallback": "lightning_smooth.callbacks",
     "Certifier": "lightning_smooth.certify",
+    "ExactGaussianCertifier": "lightning_smooth.certify",
     "GaussianAugmentation": "lightning_smooth.modules",
     "GaussianCertifier": "lightning_smooth.certify",
     "GaussianNoise": "lightning_smooth.smoothing",
+    "LipschitzCertifier": "lightning_smooth.certify",
     "Prediction": "lightning_smooth.records.prediction",
     "SequentialGaussianCertifier": "lightning_smooth.certify",
     "SmoothError": "lightning_smooth.errors",
     "SmoothTrainer": "lightning_smooth.trainer",
     "SmoothedClassifier": "lightning_smooth.smoothing",
     "SmoothingModule": "lightning_smooth.modules",
+    "SoftGaussianCertifier": "lightning_smooth.certify",
+    "UniformCertifier": "lightning_smooth.certify",
 }
 
 __all__ = [
@@ -43,15 +51,19 @@ __all__ = [
     "Certificate",
     "CertificationCallback",
     "Certifier",
+    "ExactGaussianCertifier",
     "GaussianAugmentation",
     "GaussianCertifier",
     "GaussianNoise",
+    "LipschitzCertifier",
     "Prediction",
     "SequentialGaussianCertifier",
     "SmoothError",
     "SmoothTrainer",
     "SmoothedClassifier",
     "SmoothingModule",
+    "SoftGaussianCertifier",
+    "UniformCertifier",
     "__version__",
 ]
 

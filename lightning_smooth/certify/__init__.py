@@ -1,15 +1,23 @@
 """Certifiers: algorithms from (model, image) to a certificate."""
 
 from lightning_smooth.certify.base import Certifier
+from lightning_smooth.certify.exact import ExactGaussianCertifier
 from lightning_smooth.certify.gaussian import GaussianCertifier
+from lightning_smooth.certify.lipschitz import LipschitzCertifier
 from lightning_smooth.certify.sequential import (
     AdaptiveGaussianCertifier,
     SequentialGaussianCertifier,
 )
+from lightning_smooth.certify.soft import SoftGaussianCertifier
+from lightning_smooth.certify.uniform import UniformCertifier
 
 __all__ = [
     "AdaptiveGaussianCertifier",
     "Certifier",
+    "ExactGaussianCertifier",
     "GaussianCertifier",
+    "LipschitzCertifier",
     "SequentialGaussianCertifier",
+    "SoftGaussianCertifier",
+    "UniformCertifier",
 ]

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class Certifier(ABC):
 
     Args:
         law: the noise under which the model is smoothed.
-        alpha: probability with which a certificate may be wrong.
+        alpha: probability with which a certificate may be wrong; 0 where nothing is drawn.
         seed: seed of the noise.
         batch_size: noisy copies in a forward pass, None to choose; the counts do not depend on
             it, but for scores that are equal to within rounding.
@@ -47,6 +47,9 @@ class Certifier(ABC):
             precision is not known.
     """
 
+    deterministic: ClassVar[bool] = False
+    """Whether certificates rest on no draw: they have n = 0, alpha = 0 and an empty ledger."""
+
     def __init__(
         self,
         law: Law,
@@ -58,7 +61,7 @@ class Certifier(ABC):
         speed: Speed | None = None,
     ) -> None:
         self.law = law
-        self.alpha = check_probability("alpha", alpha)
+        self.alpha = 0.0 if self.deterministic else check_probability("alpha", alpha)
         self.seed = check_count("seed", seed, least=0)
         self.batch_size = (
             batch_size if batch_size is None else check_count("batch_size", batch_size)
@@ -204,7 +207,7 @@ class Certifier(ABC):
         index = check_count("index", index, least=0)
         label = None if label is None else check_count("label", label, least=0)
         certificate = yield from self._plan(smoothed, image, index=index)
-        _check_sound(certificate)
+        _check_sound(certificate, deterministic=self.deterministic)
         _check_label(label, certificate.parameters.get("classes"))
         return dataclasses.replace(certificate, label=label, image=image_digest(image))
 
@@ -221,11 +224,15 @@ def sparse(counts: Tensor) -> dict[int, int]:
     return {int(c): int(counts[c]) for c in torch.nonzero(counts).flatten()}
 
 
-def _check_sound(c: Certificate) -> None:
-    check_ledger(c.ledger, c.alpha)
-    rates = [hits / n for n, hits in c.looks] or [c.hits / c.n]
-    if not 0 <= c.hits <= c.n or c.p_lower > max(rates):
-        raise SoundnessError(f"The bound {c.p_lower} is above the rate {c.hits}/{c.n}.")
+def _check_sound(c: Certificate, *, deterministic: bool) -> None:
+    if deterministic:
+        if c.n or c.hits or c.p_lower or c.alpha or c.ledger:
+            raise SoundnessError("A certificate that rests on no draw spends alpha or counts some.")
+    else:
+        check_ledger(c.ledger, c.alpha)
+        rates = [hits / n for n, hits in c.looks] or [c.hits / c.n]
+        if not 0 <= c.hits <= c.n or c.p_lower > max(rates):
+            raise SoundnessError(f"The bound {c.p_lower} is above the rate {c.hits}/{c.n}.")
     if c.predicted not in (c.candidate, ABSTAIN):
         raise SoundnessError(f"Certified class {c.predicted}, but tested {c.candidate}.")
     if c.abstained and c.radius:

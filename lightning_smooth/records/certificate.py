@@ -28,12 +28,15 @@ class Certificate:
         predicted: `candidate`, or -1 for an abstention.
         radius: certified radius in `radius_unit`, rounded down; 0 for an abstention; None where
             only decisions were made.
-        radius_unit: `l2`: Euclidean norm over all pixels, in units of pixels in [0, 1].
+        radius_unit: the norm over all pixels and channels, in units of pixels in [0, 1]: `l2`
+            (Euclidean), `l1` (sum of changes) or `linf` (largest change).
         guarantee: `certified`, `surrogate` or `estimated` (see `lightning_smooth.types`).
-        hits: draws, of the `n`, that voted for `candidate`.
-        n: draws that the bound was computed from.
+        hits: draws, of the `n`, that voted for `candidate`; of soft scores, their sum, rounded
+            down.
+        n: draws that the bound was computed from; 0 for a method that draws nothing: `hits`,
+            `p_lower` and `alpha` are then 0 and the ledger is empty.
         n0: draws that chose the candidate, none of them among the `n`.
-        p_lower: lower confidence bound of the candidate's probability.
+        p_lower: lower confidence bound of the candidate's probability, or of its mean score.
         alpha: failure probability of the certificate as a whole.
         ledger: alpha, by the random steps that spend it.
         method: the certifier's name.
@@ -47,6 +50,8 @@ class Certificate:
         decisions: for each target asked for: `held`, `not held` or `undecided`.
         looks: (draws, hits) at every look of a sequential method, up to the `n` and `hits` at
             which it stopped; `p_lower` is then the largest of their bounds. Empty for a fixed n.
+        measured: what else the verdict follows from, by name, where votes are not all; the method
+            says what. Numbers below 2^63; whole ones keep every digit. Left out where empty.
     """
 
     index: int
@@ -71,6 +76,7 @@ class Certificate:
     votes0: Mapping[int, int] = field(default_factory=dict)
     decisions: Mapping[str, str] = field(default_factory=dict)
     looks: tuple[tuple[int, int], ...] = ()
+    measured: Mapping[str, int | float] = field(default_factory=dict)
 
     @property
     def abstained(self) -> bool:
@@ -89,8 +95,9 @@ class Certificate:
     def to_json(self) -> str:
         """One line of JSON, without its line end; floats keep every bit."""
         fields = dataclasses.asdict(self)
-        if not self.looks:
-            del fields["looks"]
+        for name in ("looks", "measured"):
+            if not fields[name]:
+                del fields[name]
         return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
     @classmethod
@@ -120,6 +127,8 @@ class Certificate:
         for name in ("votes", "votes0"):
             fields[name] = _counts(name, fields.get(name, {}))
         fields["looks"] = _looks(fields.get("looks", ()))
+        if "measured" in fields:
+            _check_measured(fields["measured"])
         certificate = cls(**fields)
         _check_types(certificate)
         return certificate
@@ -137,6 +146,16 @@ def _looks(value: Any) -> tuple[tuple[int, int], ...]:
         return tuple((int(n), int(hits)) for n, hits in value)
     except (TypeError, ValueError) as error:
         raise RecordError(f"`looks` is {value!r}, not pairs of draws and hits") from error
+
+
+def _check_measured(value: Any) -> None:
+    if not isinstance(value, dict) or not value or not all(map(_is_number, value.values())):
+        raise RecordError(f"`measured` is {value!r}, not name -> number of at most 63 bits")
+
+
+def _is_number(value: Any) -> bool:
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    return real and -(2**63) < value < 2**63
 
 
 def _check_types(c: Certificate) -> None:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Generic, TypeAlias
 
 import torch
 from torch import Tensor
@@ -43,6 +43,10 @@ class _Job(Generic[T]):
     def drawn(self) -> bool:
         """Whether every draw of the ask has been taken into a batch."""
         return self.at >= self.end
+
+
+_Piece: TypeAlias = tuple[_Job[T], Tensor, Tensor | None]
+"""Noisy copies of a job's image, and which of them are lost."""
 
 
 class DrawQueue(Generic[T]):
@@ -111,25 +115,25 @@ class DrawQueue(Generic[T]):
                 break
             self._forward(pieces)
             spent = time.perf_counter() - start
-            total = sum(len(images) for _, images in pieces)
-            for job, images in pieces:
+            total = sum(len(images) for _, images, _ in pieces)
+            for job, images, _ in pieces:
                 job.seconds += spent * len(images) / total
-            for job in dict.fromkeys(job for job, _ in pieces):
+            for job in dict.fromkeys(job for job, *_ in pieces):
                 if job.drawn:
                     self._answer(job)
         results, self._results = self._results, []
         return results
 
-    def _fill(self) -> list[tuple[_Job[T], Tensor]]:
+    def _fill(self) -> list[_Piece[T]]:
         """Take up to `batch_size` draws, the oldest plan's first."""
-        pieces: list[tuple[_Job[T], Tensor]] = []
+        pieces: list[_Piece[T]] = []
         room = self.batch_size
         place = 0
         while room > 0 and self._has(place):
             job = self._jobs[place]
             while room > 0 and not job.drawn:
-                images = self._take(job, room)
-                pieces.append((job, images))
+                images, lost = self._take(job, room)
+                pieces.append((job, images, lost))
                 room -= len(images)
             place += 1
         return pieces
@@ -145,8 +149,8 @@ class DrawQueue(Generic[T]):
                 self._send(plan, None, 0.0)
         return place < len(self._jobs)
 
-    def _take(self, job: _Job[T], room: int) -> Tensor:
-        """Draw the next noisy copies of a job: at most `room`, all of one block."""
+    def _take(self, job: _Job[T], room: int) -> tuple[Tensor, Tensor | None]:
+        """Draw the next noisy copies of a job: at most `room`, all of one block; which are lost."""
         block, inside = divmod(job.at, BLOCK)
         last = min(BLOCK, job.end - block * BLOCK)
         if not job.noise:
@@ -157,10 +161,10 @@ class DrawQueue(Generic[T]):
         job.at += len(noise)
         if inside + len(noise) == last:
             job.noise = []
-        return self.law.perturb(job.image, noise)
+        return self.law.perturb(job.image, noise), self.law.lost(noise)
 
-    def _forward(self, pieces: list[tuple[_Job[T], Tensor]]) -> None:
-        batch = torch.cat([images for _, images in pieces]) if len(pieces) > 1 else pieces[0][1]
+    def _forward(self, pieces: list[_Piece[T]]) -> None:
+        batch = torch.cat([images for _, images, _ in pieces]) if len(pieces) > 1 else pieces[0][1]
         inputs = batch.to(self.dtype)
         if self.full and len(batch) < self.batch_size:
             rest = inputs.new_zeros((self.batch_size - len(batch), *inputs.shape[1:]))
@@ -168,8 +172,9 @@ class DrawQueue(Generic[T]):
         inputs = inputs.contiguous(memory_format=self.layout)
         added = self.tally(check_logits(self.model(inputs), len(inputs)))
         start = 0
-        for job, images in pieces:
-            counts = added[start : start + len(images)].sum(dim=0)
+        for job, images, lost in pieces:
+            each = added[start : start + len(images)]
+            counts = (each if lost is None else each * ~lost[:, None]).sum(dim=0)
             start += len(images)
             counts = torch.zeros_like(counts) if job.muted else counts
             job.counts = counts if job.counts is None else job.counts + counts

@@ -20,6 +20,7 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 BLOCK: Final = 128
@@ -108,6 +109,63 @@ def standard_normal(
         drawn = np.random.Generator(philox).standard_normal(size, dtype=np.float32)
         noise = torch.from_numpy(drawn).to(device)
     return noise.permute(0, 3, 1, 2)
+
+
+def standard_uniform(
+    key: NoiseKey,
+    block: int,
+    shape: tuple[int, int, int],
+    device: torch.device,
+    *,
+    draws: int = BLOCK,
+) -> Tensor:
+    """Draw one block of images uniform on [0, 1), or its first draws.
+
+    Args:
+        key: whose draws.
+        block: number of the block, from 0.
+        shape: (C, H, W) of the image.
+        device: where the draws are wanted; it selects the backend.
+        draws: how many are needed, 1..BLOCK.
+
+    Returns:
+        (draws, C, H, W) float32, multiples of 2^-24, laid out as by `standard_normal`.
+    """
+    channels, height, width = shape
+    first, second = key.words()
+    if backend(device) == "cuda-philox":
+        generator = torch.Generator(device).manual_seed(first)
+        generator.set_offset(block << _OFFSET_SHIFT)
+        noise = torch.empty((BLOCK, height, width, channels), dtype=torch.float32, device=device)
+        noise.uniform_(generator=generator)
+    else:
+        philox = np.random.Philox(key=[first, second], counter=[0, 0, block, 0])
+        size = (draws, height, width, channels)
+        drawn = np.random.Generator(philox).random(size, dtype=np.float32)
+        noise = torch.from_numpy(drawn).to(device)
+    return noise.permute(0, 3, 1, 2)
+
+
+def random_words(
+    key: NoiseKey, block: int, shape: tuple[int, int, int], *, draws: int = BLOCK
+) -> NDArray[np.uint64]:
+    """Draw one block of independent 64-bit integers, or its first draws.
+
+    They come from `numpy-philox` whatever the device: exact laws are the same everywhere.
+
+    Args:
+        key: whose draws.
+        block: number of the block, from 0.
+        shape: (C, H, W) of the image.
+        draws: how many are needed, 1..BLOCK.
+
+    Returns:
+        (draws, H, W, C) uint64, uniform over all their values: the generator's own words.
+    """
+    channels, height, width = shape
+    first, second = key.words()
+    philox = np.random.Philox(key=[first, second], counter=[0, 0, block, 0])
+    return philox.random_raw((draws, height, width, channels))
 
 
 def training_seed(base: int, rank: int, step: int) -> int:
