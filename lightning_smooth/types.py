@@ -12,8 +12,8 @@ Guarantee = Literal["certified", "surrogate", "estimated"]
 `estimated`: some bound in it was itself estimated by sampling.
 """
 
-RadiusUnit = Literal["l2"]
-"""The unit of a radius: `l2` is the Euclidean norm of images whose pixels lie in [0, 1]."""
+RadiusUnit = Literal["l2", "l1", "linf"]
+"""The unit of a radius: a norm of the change of an image whose pixels lie in [0, 1]."""
 
 ABSTAIN: Final = -1
 """The class that a smoothed classifier answers when the votes do not decide."""

@@ -19,7 +19,10 @@ from typing import Any, Final
 
 from lightning_smooth.errors import SmoothError
 from lightning_smooth.maths.ledger import check_ledger
-from lightning_smooth.records import audit_sequential  # noqa: F401 - enters its methods
+from lightning_smooth.records import (  # noqa: F401 - enter their methods
+    audit_more,
+    audit_sequential,
+)
 from lightning_smooth.records.audit_lines import Kind
 from lightning_smooth.records.audit_methods import Recomputed, Verdict, known_methods, method_of
 from lightning_smooth.records.certificate import Certificate
@@ -216,6 +219,8 @@ def _candidate(case: Subject) -> list[Problem] | None:
 
 def _ledger(case: Subject) -> list[Problem] | None:
     c = case.certificate
+    if c.n == 0 and c.alpha == 0 and not c.ledger:  # nothing was drawn
+        return []
     if not 0 < c.alpha < 1:
         return [Problem("contradiction", f"alpha = {c.alpha!r}", "alpha in (0, 1)")]
     if not c.ledger:

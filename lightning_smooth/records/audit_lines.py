@@ -251,12 +251,11 @@ _NUMBER = ("a finite number", _is_real)
 _TEXT = ("text", _is_text)
 _VOTES = ("class -> count, integers of at least 0", _is_votes)
 _TYPES: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
-    **dict.fromkeys(("index", "candidate", "hits", "n0", "seed"), _COUNT),
+    **dict.fromkeys(("index", "candidate", "hits", "n", "n0", "seed"), _COUNT),
     **dict.fromkeys(("p_lower", "alpha"), _NUMBER),
     "seconds": ("a number of at least 0", lambda value: _is_real(value) and value >= 0),
     **dict.fromkeys(("radius_unit", "guarantee", "method", "image"), _TEXT),
     **dict.fromkeys(("votes", "votes0"), _VOTES),
-    "n": ("an integer of at least 1", lambda value: _is_whole(value) and value > 0),
     "predicted": ("a class, or -1", _is_class),
     "label": ("a class, or null", lambda value: value is None or _is_whole(value)),
     "radius": ("a number, or null", lambda value: value is None or _is_real(value)),

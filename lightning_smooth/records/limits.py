@@ -9,6 +9,9 @@ from typing import Any, cast
 from lightning_smooth.errors import InputError
 from lightning_smooth.maths.radius import gaussian_radius, largest_gaussian_radius
 from lightning_smooth.maths.sequential import Rule, stopping
+from lightning_smooth.maths.uniform import largest_uniform_radius
+
+_METHODS = ("gaussian", "gaussian exact", "gaussian adaptive", "uniform")
 
 
 def largest_radius(certifier: Mapping[str, Any], notes: list[str]) -> float | None:
@@ -19,17 +22,20 @@ def largest_radius(certifier: Mapping[str, Any], notes: list[str]) -> float | No
         notes: where a sentence goes if settings are missing or wrong.
     """
     method = certifier.get("method")
-    if method not in ("gaussian", "gaussian adaptive"):
+    if method not in _METHODS:
         return None
-    n, alpha, sigma = (number(certifier.get(name)) for name in ("n", "alpha", "sigma"))
-    if n is None or alpha is None or sigma is None:
-        notes.append("The header lacks n, alpha or sigma: the largest radius is unknown.")
+    width = "lam" if method == "uniform" else "sigma"
+    n, alpha, scale = (number(certifier.get(name)) for name in ("n", "alpha", width))
+    if n is None or alpha is None or scale is None:
+        notes.append(f"The header lacks n, alpha or {width}: the largest radius is unknown.")
         return None
     try:
-        if method == "gaussian":
-            return largest_gaussian_radius(int(n), alpha, sigma)
+        if method == "uniform":
+            return largest_uniform_radius(int(n), alpha, scale)
+        if method in ("gaussian", "gaussian exact"):
+            return largest_gaussian_radius(int(n), alpha, scale)
         rule = stopping(cast(Rule, certifier.get("rule")), int(n), alpha)
-        return gaussian_radius(rule.running(rule.sizes), sigma)
+        return gaussian_radius(rule.running(rule.sizes), scale)
     except InputError as error:
         notes.append(f"The largest radius is unknown: {error}")
         return None

@@ -37,6 +37,7 @@ class Run:
         header: header of the records; None for a published log.
         guarantee: `certified`, `surrogate` or `estimated` (several are joined by commas), or
             `unknown` where the log does not say.
+        unit: norm of its radii: `l2`, `l1` or `linf`.
         largest_radius: the largest radius that n draws can certify; None where not known.
         targets: radii that were decided, where nothing was measured between them; else None.
         sigma: standard deviation of the noise, pixels in [0, 1]; None where not known.
@@ -51,6 +52,7 @@ class Run:
     frame: pd.DataFrame
     header: Mapping[str, Any] | None
     guarantee: str
+    unit: str
     largest_radius: float | None
     targets: tuple[float, ...] | None
     sigma: float | None
@@ -180,6 +182,7 @@ def _from_published(path: Path) -> Run:
         guarantee=UNKNOWN,
         largest_radius=None,
         targets=None,
+        unit="l2",
         sigma=None,
         complete=False if log.torn or log.frame.empty else None,
         requested=None,
@@ -234,6 +237,7 @@ def _from_records(path: Path, files: Sequence[Path]) -> Run:
         frame=certificate_frame(certificates),
         header=header,
         guarantee=_guarantee(certificates, notes),
+        unit=_unit(path, certificates),
         largest_radius=largest_radius(_part(header, "certifier"), notes),
         targets=targets(_part(header, "certifier"), notes),
         sigma=number(_part(header, "certifier").get("sigma")),
@@ -266,6 +270,16 @@ def _completeness(
             "the same command goes on where it stopped."
         )
     return held >= requested
+
+
+def _unit(path: Path, certificates: Sequence[Certificate]) -> str:
+    units = sorted({c.radius_unit for c in certificates})
+    if len(units) > 1:
+        raise RecordError(
+            f"Expected the radii of {path} to be of one norm, but they are of {', '.join(units)}: "
+            "the file was put together from several. Audit it."
+        )
+    return units[0] if units else "l2"
 
 
 def _guarantee(certificates: Sequence[Certificate], notes: list[str]) -> str:

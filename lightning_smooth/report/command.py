@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="R",
         type=float,
-        help="radii of the tables, l2 norm of pixels in [0, 1] (default: 0 0.25 0.5 ... up to the "
+        help="radii of the tables, norm of pixels in [0, 1] (default: 0 0.25 0.5 ... up to the "
         "largest radius seen)",
     )
     parser.add_argument(
@@ -129,7 +129,7 @@ def terminal_table(figures: Sequence[Figures], width: int = 80) -> Table:
     fitting = max(2, min(len(radii), (width - named - 30) // 8))
     shown = sorted({round(k * (len(radii) - 1) / (fitting - 1)) for k in range(fitting)})
     table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, title="Certified accuracy at l2 radius r",
+        box=SIMPLE_HEAD, pad_edge=False, title=f"Certified accuracy at {figures[0].unit} radius r",
         title_justify="left",
     )  # fmt: skip
     table.add_column("run, guarantee", overflow="fold", width=named)

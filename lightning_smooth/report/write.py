@@ -67,8 +67,8 @@ def write_report(
     Args:
         paths: run folders, records files or published logs, in the order to show them.
         out: the folder to write; made where missing, its report replaced where there is one.
-        radii: radii of the tables, l2 norm of pixels in [0, 1]; by default 0, 0.25, 0.5, ... up
-            to the largest radius seen.
+        radii: radii of the tables, in the runs' norm of pixels in [0, 1]; by default 0, 0.25, ...
+            up to the largest radius seen.
         title: title of the page.
         common: whether to keep only the images that every run has.
         export: `tsv` writes each run, as it is reported, as a published log as well (`log-*.tsv`,
@@ -131,6 +131,12 @@ def _check_reportable(runs: Sequence[Run]) -> None:
                 f"{len(run.frame)} have none (only decisions were made), so there is no certified "
                 "accuracy to draw. Report runs that certify radii."
             )
+    units = {run.unit: run.name for run in runs}
+    if len(units) > 1:
+        listed = ", ".join(f"{unit} ({name})" for unit, name in sorted(units.items()))
+        raise InputError(
+            f"Expected runs whose radii are of one norm, but got {listed}: report them apart."
+        )
     if all(run.frame.empty for run in runs):
         files = ", ".join(str(run.path) for run in runs)
         raise RecordError(

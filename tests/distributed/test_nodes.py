@@ -21,13 +21,13 @@ from lightning_smooth.records.reading import read_records
 ROOT = Path(__file__).parents[2]
 SETTINGS = [
     "--config=configs/digits.yaml",
-    "--data.batch_size=16",
+    "--data.batch_size=32",
     "--data.limit=31",
-    "--trainer.max_epochs=6",
+    "--trainer.max_epochs=5",
     "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false",
-    "--certification.certifier.n=1500",
+    "--certification.certifier.n=800",
     "--certification.val_images=0",
 ]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]

@@ -23,6 +23,7 @@ from lightning_smooth.maths.radius import gaussian_radius
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.runs import load_run
 from lightning_smooth.report import main, write_report
+from lightning_smooth.report.command import terminal_table
 from lightning_smooth.report.curves import steps
 from lightning_smooth.report.pictures import load_pictures
 from lightning_smooth.report.tables import check_radii, default_radii, duration
@@ -184,7 +185,7 @@ def test_the_table_is_what_the_formulas_say(tmp_path):
     files = write_report([folder], tmp_path / "out", radii=radii)
     with files.table_csv.open(newline="") as file:
         row = {
-            k: v if k in ("run", "guarantee", "complete") else float(v)
+            k: v if k in ("run", "guarantee", "radius_unit", "complete") else float(v)
             for k, v in next(csv.DictReader(file)).items()
         }
     frame = load_run(folder).frame
@@ -362,3 +363,34 @@ def test_a_browser_shows_it(tmp_path):
     f = files.figures[0]
     for value in (f.clean, f.acr, f.abstention, f.accuracy[-1]):
         assert f"{value:.4f}" in dom
+
+
+def in_l1(folder):
+    path = folder / "records.jsonl"
+    path.write_text(path.read_text().replace('"radius_unit":"l2"', '"radius_unit":"l1"'))
+    return folder
+
+
+def test_radii_are_called_by_their_norm(tmp_path):
+    files = write_report([in_l1(make_run(tmp_path / "a"))], tmp_path / "out")
+    page = files.page.read_text()
+    assert "ℓ₁ norm" in page
+    assert "ℓ₂" not in page
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "each l1 radius" in table
+    assert "l1" in str(terminal_table(files.figures).title)
+
+
+def test_radii_of_two_norms_share_no_report(tmp_path):
+    runs = [make_run(tmp_path / "a"), in_l1(make_run(tmp_path / "b"))]
+    with pytest.raises(InputError, match="of one norm"):
+        write_report(runs, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_two_norms_is_refused(tmp_path):
+    folder = make_run(tmp_path / "a")
+    path = folder / "records.jsonl"
+    path.write_text(path.read_text().replace('"radius_unit":"l2"', '"radius_unit":"l1"', 1))
+    with pytest.raises(RecordError, match="one norm"):
+        write_report([folder], tmp_path / "out")
