@@ -18,7 +18,7 @@ from typing import Any, ClassVar, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning import LightningDataModule
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
@@ -199,6 +199,9 @@ class SmoothCLI(LightningCLI):
         folder = RunFolder(self.folder, verb=str(self.subcommand), config=self.kept_config)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         callbacks[:0] = [OneRun(self.folder, self.kept_config), self.stop, folder]
+        if any(isinstance(c, ModelCheckpoint) and c.save_last for c in callbacks):
+            # With a monitor, save_last is no newer than the best: a restart would lose epochs.
+            callbacks.append(ModelCheckpoint(filename="last", enable_version_counter=False))
         return trainer
 
     def after_fit(self) -> None:

@@ -15,6 +15,7 @@ from lightning_smooth.records.reading import read_records
 
 ROOT = Path(__file__).parents[2]
 YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
+PROGRAM = ("lightning-smooth", "lightning_smooth")  # as a command, and as torchrun -m takes it
 EXPERIMENTS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
@@ -72,8 +73,10 @@ def settings(arguments, capsys):
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
 def test_the_first_line_is_a_command_that_parses(path, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
-    program, verb, *arguments = command(path)
-    assert program == "lightning-smooth"
+    words = command(path)
+    start = next(place for place, word in enumerate(words) if word in PROGRAM)
+    launcher, (verb, *arguments) = words[:start], words[start + 1 :]
+    assert launcher[:1] in ([], ["srun"], ["torchrun"])
     assert str(path.relative_to(ROOT)) in arguments
     arguments = [a for a in arguments if "STAMP" not in a and a != "--ckpt_path"]
     found = settings([verb, *arguments], capsys)
