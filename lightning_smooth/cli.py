@@ -142,6 +142,22 @@ class Stop(Callback):
             )
 
 
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps each epoch's `last.ckpt`, from which a stopped training goes on as if it had not been.
+
+    With a monitor Lightning's `save_last` keeps one that is no newer than the best.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(filename="last", enable_version_counter=False)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Fetch again, in this epoch's order: Lightning lets loaders fetch before it tells it."""
+        fetcher = trainer.fit_loop._data_fetcher
+        if trainer.fit_loop.is_resuming and trainer.current_epoch > 0 and fetcher is not None:
+            iter(fetcher)
+
+
 class SmoothCLI(LightningCLI):
     """LightningCLI for one verb; `for_verb` makes the class."""
 
@@ -200,8 +216,7 @@ class SmoothCLI(LightningCLI):
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         callbacks[:0] = [OneRun(self.folder, self.kept_config), self.stop, folder]
         if any(isinstance(c, ModelCheckpoint) and c.save_last for c in callbacks):
-            # With a monitor, save_last is no newer than the best: a restart would lose epochs.
-            callbacks.append(ModelCheckpoint(filename="last", enable_version_counter=False))
+            callbacks.append(LastCheckpoint())
         return trainer
 
     def after_fit(self) -> None:

@@ -76,6 +76,10 @@ class NoisyCopies(SmoothingModule):
         """Mean cross-entropy of logits (M, B, K) and labels (B,) over images and copies."""
         return self.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
 
+    def warmup(self, epochs: int) -> float:
+        """The part of `epochs` that is done with this epoch, above 0 and at most 1."""
+        return min(1.0, (self.current_epoch + 1) / epochs)
+
     def log_terms(self, images: Tensor, **terms: Tensor) -> None:
         """Log the terms of the loss as `train/NAME`, where a Trainer is training."""
         if self._trainer is not None and self._trainer.training:

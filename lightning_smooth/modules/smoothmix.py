@@ -100,11 +100,6 @@ class SmoothMix(NoisyCopies):
                 "mixes from the image itself, 1 from where the first step leads."
             )
 
-    @property
-    def warmup(self) -> float:
-        """The part of the warm-up that is done with this epoch, above 0 and at most 1."""
-        return min(1.0, (self.current_epoch + 1) / self.warmup_epochs)
-
     def loss(
         self, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
@@ -122,7 +117,8 @@ class SmoothMix(NoisyCopies):
         mix = (right * divergence(target, self.copied(mixed, noise))).mean()
 
         self.log_terms(images, cross_entropy=natural, mix=mix, right=right.mean())
-        return natural + self.warmup * self.mixing * mix, logits[0]
+        weight = self.mixing * self.warmup(self.warmup_epochs)
+        return natural + weight * mix, logits[0]
 
     def search(self, images: Tensor, labels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Search adversarial images of the smoothed classifier.
@@ -149,7 +145,8 @@ class SmoothMix(NoisyCopies):
                 length = slope.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
                 found = start.detach() + self.step_size * slope / (length + 1e-8)
                 found = _held(found, images, self.max_norm)
-        return _held(first, images, self.warmup * self.mix_step * self.step_size), found
+        reach = self.mix_step * self.step_size * self.warmup(self.warmup_epochs)
+        return _held(first, images, reach), found
 
 
 def _held(images: Tensor, center: Tensor, max_norm: float | None) -> Tensor:

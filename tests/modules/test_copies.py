@@ -172,7 +172,7 @@ def test_settings_and_weights_file_are_kept(name, tmp_path):
             "consistency": {"copies", "consistency", "entropy"},
             "macer": {"copies", "robustness", "gamma", "beta", "start_epoch"},
             "smoothmix": {"copies", "mixing", "steps", "step_size", "mix_step", "max_norm"},
-            "stability": {"stability"},
+            "stability": {"stability", "warmup_epochs"},
         }[name]
     )
 
@@ -199,6 +199,7 @@ def test_settings_and_weights_file_are_kept(name, tmp_path):
         (SmoothMix, "warmup_epochs", 0),
         (StabilityTraining, "stability", -2.0),
         (StabilityTraining, "stability", True),
+        (StabilityTraining, "warmup_epochs", 0),
         (StabilityTraining, "sigma", 0.0),
     ],
 )
@@ -229,6 +230,25 @@ def test_entropy_and_divergence_agree_with_scipy():
     assert float(found) == pytest.approx(math.log(2))
     found.backward()
     assert torch.isfinite(sure.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("epoch", "warmup_epochs", "share"), [(0, 1, 1.0), (0, 10, 0.1), (4, 10, 0.5), (30, 10, 1.0)]
+)
+@pytest.mark.parametrize("kind", [SmoothMix, StabilityTraining])
+def test_the_warm_up_is_linear_in_epochs(kind, epoch, warmup_epochs, share):
+    class At(kind):
+        current_epoch = epoch
+
+    images, labels = batch()
+
+    def loss(kind, weight, warmup_epochs):
+        name = "mixing" if issubclass(kind, SmoothMix) else "stability"
+        module = kind(two_layers(), 0.3, **{name: weight, "warmup_epochs": warmup_epochs})
+        return float(module.loss(images, labels, torch.Generator().manual_seed(0))[0].detach())
+
+    assert loss(At, 400.0, warmup_epochs) == pytest.approx(loss(At, 400.0 * share, 1), rel=1e-6)
+    assert loss(At, 400.0, 1) != pytest.approx(loss(At, 0.0, 1), rel=1e-3)
 
 
 TWO = """

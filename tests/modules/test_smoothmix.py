@@ -160,16 +160,6 @@ def test_images_that_are_wrong_are_not_mixed():
     assert loss(100.0) == loss(0.0)
 
 
-@pytest.mark.parametrize(
-    ("epoch", "warmup_epochs", "share"), [(0, 1, 1.0), (0, 10, 0.1), (4, 10, 0.5), (30, 10, 1.0)]
-)
-def test_the_warm_up_is_linear_in_epochs(epoch, warmup_epochs, share):
-    class At(SmoothMix):
-        current_epoch = epoch
-
-    assert At(linear(), 0.3, warmup_epochs=warmup_epochs).warmup == pytest.approx(share)
-
-
 def test_the_gradient_goes_through_the_target():
     """In float64 by finite differences, the search and the correct images held fixed."""
     model, (images, labels) = linear(scale=3.0).double(), batch(12)
