@@ -1,6 +1,7 @@
 """Networks that take images in [0, 1]: the normalisation is their first layer."""
 
 from lightning_smooth.models.fingerprint import fingerprint
+from lightning_smooth.models.lenet import LeNet
 from lightning_smooth.models.normalize import Normalize, normalization
 from lightning_smooth.models.resnet import CifarResNet
 from lightning_smooth.models.small import SmallConvNet
@@ -10,6 +11,7 @@ from lightning_smooth.models.weights import load_weights, read_state_dict
 
 __all__ = [
     "CifarResNet",
+    "LeNet",
     "Normalize",
     "SmallConvNet",
     "TimmModel",

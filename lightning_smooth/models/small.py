@@ -1,6 +1,6 @@
-"""The small convolutional network behind the published MNIST smoothing figures.
+"""A small convolutional network for MNIST.
 
-Source: Carlini and Wagner 2017, table 1 (MNIST), as used by Zhai et al. 2020 (MACER) and later.
+Source: Carlini and Wagner 2017, table 1 (MNIST). The published smoothing figures are of a `LeNet`.
 """
 
 from __future__ import annotations

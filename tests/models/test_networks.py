@@ -16,6 +16,7 @@ from torch import nn
 from lightning_smooth.errors import DataError, InputError
 from lightning_smooth.models import (
     CifarResNet,
+    LeNet,
     Normalize,
     SmallConvNet,
     TimmModel,
@@ -266,3 +267,11 @@ def test_timm_not_installed():
         pytest.raises(InputError, match=r"pip install lightning-smooth\[timm\]"),
     ):
         TimmModel("resnet18", 10)
+
+
+def test_the_published_mnist_network_has_this_size():
+    # 20 x 25 + 20, 50 x 500 + 50, 800 x 500 + 500, 500 x 10 + 10
+    assert _parameters(LeNet()) == 520 + 25_050 + 400_500 + 5_010
+    assert LeNet(3, 32, num_classes=7)(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+    with pytest.raises(InputError, match="image_size"):
+        LeNet(image_size=12)
