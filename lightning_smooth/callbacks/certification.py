@@ -17,7 +17,13 @@ from lightning_smooth.callbacks.pictures import save_pictures
 from lightning_smooth.callbacks.progress import CertificationProgress
 from lightning_smooth.callbacks.ranks import share_of, with_one_voice
 from lightning_smooth.callbacks.run_folder import update_summary
-from lightning_smooth.callbacks.subject import certifying, header, network, wanted_images
+from lightning_smooth.callbacks.subject import (
+    certifying,
+    header,
+    network,
+    wanted_images,
+    warn_of_slow_bf16,
+)
 from lightning_smooth.callbacks.validation import ValidationCertification
 from lightning_smooth.certify.base import Certifier, image_digest
 from lightning_smooth.errors import InputError, RecordError, SmoothError, check_count
@@ -93,6 +99,7 @@ class CertificationCallback(ValidationCertification):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Read what is recorded, and leave it out of the images to come."""
         super().setup(trainer, pl_module, stage)
+        warn_of_slow_bf16(trainer, self.certifier)
         if stage != "predict" or not certifying(trainer):
             return
         self._check_trainer(trainer)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import nn
 
 from lightning_smooth.callbacks.run_folder import environment
@@ -27,6 +29,17 @@ def wanted_images(trainer: pl.Trainer) -> list[int] | None:
 def network(pl_module: pl.LightningModule) -> nn.Module:
     """What is certified: a `SmoothingModule`'s `model`; another module as its `forward` is."""
     return pl_module.model if isinstance(pl_module, SmoothingModule) else pl_module
+
+
+def warn_of_slow_bf16(trainer: pl.Trainer, certifier: Certifier) -> None:
+    """Warn where bf16 is asked for on a CPU that has no instructions for it."""
+    asked = str(trainer.precision).startswith("bf16") or certifier.precision == "bf16"
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if asked and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        rank_zero_warn(
+            "This CPU has no bf16 instructions: bf16 is about ten times slower here than float32. "
+            "Leave trainer.precision and certifier.precision at their defaults."
+        )
 
 
 def header(

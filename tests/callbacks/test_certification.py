@@ -1,5 +1,7 @@
 """The certification callback: in validation, and as part of any Trainer's predict loop."""
 
+import warnings
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -11,6 +13,7 @@ from lightning_smooth import GaussianCertifier
 from lightning_smooth.callbacks import CertificationCallback
 from lightning_smooth.callbacks.pictures import choose
 from lightning_smooth.callbacks.progress import CertificationProgress
+from lightning_smooth.callbacks.subject import warn_of_slow_bf16
 from lightning_smooth.data import Digits
 from lightning_smooth.errors import InputError, RecordError
 from lightning_smooth.modules import GaussianAugmentation
@@ -255,3 +258,14 @@ def test_progress_says_images_draws_time_and_accuracy(tmp_path, capsys):
     assert "draws/s" in line
     assert "left" in line
     assert f"{rate:.3f} at r=0" in line
+
+
+@pytest.mark.parametrize(("supported", "warned"), [(False, True), (True, False)])
+def test_bf16_on_a_cpu_without_it_is_warned_about(monkeypatch, supported, warned):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        warn_of_slow_bf16(trainer, GaussianCertifier(0.5, n=10, precision="bf16"))
+        warn_of_slow_bf16(trainer, GaussianCertifier(0.5, n=10))
+    assert [("ten times slower" in str(w.message)) for w in said] == [True] * warned
