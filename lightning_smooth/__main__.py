@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from lightning_smooth._version import __version__
+from lightning_smooth.allocator import keep_memory
 from lightning_smooth.errors import SmoothError
 
 _VERBS = {
@@ -87,6 +88,8 @@ def _run(verb: str, arguments: Sequence[str], *, own: bool) -> int:
     if verb in rooms:
         command: Callable[[Sequence[str]], int] = import_module(rooms[verb]).main
         return command(arguments)
+    if own:
+        keep_memory()
     from lightning_smooth import cli
 
     cli.main(verb, None if own else arguments)

@@ -16,6 +16,7 @@ from torch.nn import functional
 from lightning_smooth.errors import InputError
 from lightning_smooth.models.weights import Head, load_weights
 from lightning_smooth.smoothing.checks import check_images, check_labels, check_logits
+from lightning_smooth.smoothing.execution import laid_out, takes_channels_last
 from lightning_smooth.smoothing.laws import Law
 from lightning_smooth.smoothing.rng import training_seed
 from lightning_smooth.smoothing.smoothed import evaluating
@@ -62,6 +63,7 @@ class SmoothingModule(pl.LightningModule, ABC):
         self._weights_due = weights is not None
         self._base_seed = 0
         self._checks = True
+        self._channels_last = False
 
     @property
     @abstractmethod
@@ -95,11 +97,13 @@ class SmoothingModule(pl.LightningModule, ABC):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of the base classifier."""
-        logits: Tensor = self.model(images)
+        logits: Tensor = self.model(laid_out(images, channels_last=self._channels_last))
         return logits
 
     def setup(self, stage: str) -> None:
         """Check that model and data fit together, before anything runs.
+
+        On a CPU batches are channels last from then on, if the model takes them so.
 
         Raises:
             InputError: the model does not take the data's images, or its classes are not the
@@ -112,7 +116,10 @@ class SmoothingModule(pl.LightningModule, ABC):
         name = type(data).__name__
         try:
             with evaluating(self.model):
-                logits = check_logits(self.model(torch.zeros(2, *shape, device=self.device)), 2)
+                pair = torch.zeros(2, *shape, device=self.device)
+                logits = check_logits(self.model(pair), 2)
+                on_cpu = self.trainer.strategy.root_device.type == "cpu"
+                self._channels_last = on_cpu and takes_channels_last(self.model, pair)
         except RuntimeError as error:
             raise InputError(
                 f"The model does not take the images of {name}, {tuple(shape)} (C, H, W): {error}"

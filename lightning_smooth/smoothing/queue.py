@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lightning_smooth.errors import InputError
 from lightning_smooth.smoothing.checks import check_logits
+from lightning_smooth.smoothing.execution import laid_out
 from lightning_smooth.smoothing.laws import Law
 from lightning_smooth.smoothing.plans import Draws, Plan, T, Tally, votes
 from lightning_smooth.smoothing.rng import BLOCK
@@ -84,7 +85,7 @@ class DrawQueue(Generic[T]):
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
-        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.channels_last = channels_last
         self.full = full
         self.tally = tally
         self.share = share
@@ -169,7 +170,7 @@ class DrawQueue(Generic[T]):
         if self.full and len(batch) < self.batch_size:
             rest = inputs.new_zeros((self.batch_size - len(batch), *inputs.shape[1:]))
             inputs = torch.cat([inputs, rest])
-        inputs = inputs.contiguous(memory_format=self.layout)
+        inputs = laid_out(inputs, channels_last=self.channels_last)
         added = self.tally(check_logits(self.model(inputs), len(inputs)))
         start = 0
         for job, images, lost in pieces:

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "lightning_smooth"
 ORDER = [
-    {"errors", "types", "_version"},
+    {"errors", "types", "_version", "allocator"},
     {"maths"},
     {"records", "transforms", "models"},
     {"interpolation", "smoothing", "defenses"},
@@ -28,7 +28,7 @@ ONLY = {
     "torch": set(LEVEL) - {"errors", "types", "maths", "records", "report", "__main__"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
-SHARED = {"errors", "types", "_version"}
+SHARED = {"errors", "types", "_version", "allocator"}
 
 
 def room(path):
