@@ -39,7 +39,7 @@ def save_pictures(
 ) -> None:
     """Write `index` (K,), `clean` and `noisy` (K, C, H, W; 8 bits) of up to `count` images.
 
-    The noise is that of the certifier's law, clipped to [0, 1] for the eye alone.
+    A noisy image is a draw of the certifier's law, clipped to [0, 1] for the eye alone.
     """
     chosen = choose(certificates, count)
     if not chosen:
@@ -49,9 +49,9 @@ def save_pictures(
         image = torch.as_tensor(item(certificate.index)[0]).float()
         key = NoiseKey(certificate.seed, certificate.index, "picture")
         shape = (image.shape[0], image.shape[1], image.shape[2])
-        noise = certifier.law.block(key, 0, shape, torch.device("cpu"))[0]
+        drawn = certifier.law.block(key, 0, shape, torch.device("cpu"), draws=1)[:1]
         clean.append(_bytes(image))
-        noisy.append(_bytes(image + noise))
+        noisy.append(_bytes(certifier.law.perturb(image, drawn)[0]))
     index = np.array([c.index for c in chosen])
     fresh = path.with_name(f"new-{path.name}")  # savez appends .npz to any other ending
     np.savez_compressed(fresh, index=index, clean=np.stack(clean), noisy=np.stack(noisy))

@@ -4,6 +4,11 @@ from lightning_smooth.certify.base import Certifier
 from lightning_smooth.certify.exact import ExactGaussianCertifier
 from lightning_smooth.certify.gaussian import GaussianCertifier
 from lightning_smooth.certify.lipschitz import LipschitzCertifier
+from lightning_smooth.certify.parameters import (
+    BaseSPTCertifier,
+    ResolvableCertifier,
+    SequentialResolvableCertifier,
+)
 from lightning_smooth.certify.sequential import (
     AdaptiveGaussianCertifier,
     SequentialGaussianCertifier,
@@ -13,11 +18,14 @@ from lightning_smooth.certify.uniform import UniformCertifier
 
 __all__ = [
     "AdaptiveGaussianCertifier",
+    "BaseSPTCertifier",
     "Certifier",
     "ExactGaussianCertifier",
     "GaussianCertifier",
     "LipschitzCertifier",
+    "ResolvableCertifier",
     "SequentialGaussianCertifier",
+    "SequentialResolvableCertifier",
     "SoftGaussianCertifier",
     "UniformCertifier",
 ]

@@ -20,11 +20,10 @@ from lightning_smooth.maths.rounded import BITS, GRID
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.prediction import Prediction
 from lightning_smooth.smoothing.checks import check_image
-from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.laws import RoundedGaussianNoise
 from lightning_smooth.smoothing.plans import Plan
 from lightning_smooth.smoothing.smoothed import SmoothedClassifier
-from lightning_smooth.types import ABSTAIN, Precision
+from lightning_smooth.types import ABSTAIN
 
 _TOLERANCE: Final = 2.0**-12
 """How far, in steps of 1/255, a pixel may be from the grid: ten times what float32 rounds off."""
@@ -70,34 +69,16 @@ class ExactGaussianCertifier(GaussianCertifier):
 
     method = "gaussian exact"
 
-    def __init__(
-        self,
-        sigma: float,
-        n0: int = 100,
-        n: int = 100_000,
-        alpha: float = 0.001,
-        seed: int = 0,
-        batch_size: int | None = None,
-        precision: Precision = "float32",
-        speed: Speed | None = None,
-    ) -> None:
-        super().__init__(sigma, n0, n, alpha, seed, batch_size, precision, speed)
-        self.law: RoundedGaussianNoise = RoundedGaussianNoise(self.sigma)
+    law: RoundedGaussianNoise
 
-    def for_validation(self, *, n0: int, n: int) -> ExactGaussianCertifier:
-        """See `Certifier.for_validation`; a fixed number of draws."""
-        other = ExactGaussianCertifier(
-            self.sigma,
-            n0,
-            n,
-            self.alpha,
-            self.seed,
-            self.batch_size,
-            self.precision,
-            self.speed,
+    def _noise(self, sigma: float) -> RoundedGaussianNoise:
+        return RoundedGaussianNoise(sigma)
+
+    def _fixed(self, n0: int, n: int) -> ExactGaussianCertifier:
+        kind = ExactGaussianCertifier
+        return kind(
+            self.sigma, n0, n, self.alpha, self.seed, self.batch_size, self.precision, self.speed
         )
-        other._streams = ("validation selection", "validation estimation")
-        return other
 
     def predict(self, model: nn.Module, image: Tensor, *, index: int) -> Prediction:
         """PREDICT: g's class, or an abstention; see `GaussianCertifier.predict`.
@@ -122,7 +103,6 @@ class ExactGaussianCertifier(GaussianCertifier):
     ) -> Plan[Certificate]:
         certificate = yield from super()._plan(smoothed, check_grid(image), index=index)
         exact = {
-            "generator": "numpy-philox",
             "grid": GRID,
             "clip": [self.law.low, self.law.high],
             "bits": BITS,

@@ -9,22 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
-from lightning_smooth.certify.base import Certifier, sparse
-from lightning_smooth.errors import check_count
-from lightning_smooth.maths.confidence import clopper_pearson_lower
-from lightning_smooth.maths.uniform import largest_uniform_radius, uniform_radius
-from lightning_smooth.records.certificate import Certificate
+from lightning_smooth.certify.voting import VotingCertifier
+from lightning_smooth.maths.laws import UniformLaw
+from lightning_smooth.maths.uniform import uniform_radius
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.laws import UniformNoise
-from lightning_smooth.smoothing.plans import Draws, Plan
-from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, Stream, backend
-from lightning_smooth.smoothing.smoothed import SmoothedClassifier
-from lightning_smooth.types import ABSTAIN, Precision
+from lightning_smooth.types import Precision
 
 
-class UniformCertifier(Certifier):
+class UniformCertifier(VotingCertifier):
     """CERTIFY with uniform noise: a radius in l1, 2 lam (p - 1/2), which is below lam.
 
     Guarantee (`certified`): with probability at least 1 - alpha over the draws, the smoothed
@@ -64,80 +57,35 @@ class UniformCertifier(Certifier):
     ) -> None:
         law = UniformNoise(lam)
         super().__init__(
-            law, alpha=alpha, seed=seed, batch_size=batch_size, precision=precision, speed=speed
+            law,
+            n0=n0,
+            n=n,
+            alpha=alpha,
+            seed=seed,
+            batch_size=batch_size,
+            precision=precision,
+            speed=speed,
         )
         self.lam = law.lam
-        self.n0 = check_count("n0", n0)
-        self.n = check_count("n", n)
-        self._streams: tuple[Stream, Stream] = ("selection", "estimation")
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(lam={self.lam:g}, n0={self.n0}, n={self.n}, "
-            f"alpha={self.alpha:g}, seed={self.seed})"
-        )
 
     @property
-    def draws(self) -> int:
-        """Draws that one image takes."""
-        return self.n0 + self.n
+    def radius_unit(self) -> str:
+        """See `VotingCertifier.radius_unit`."""
+        return "l1"
 
-    @property
-    def largest_radius(self) -> float:
-        """The l1 radius that an image gets whose `n` draws all agree: no radius is larger."""
-        return largest_uniform_radius(self.n, self.alpha, self.lam)
+    def radius_of(self, p_lower: float) -> float:
+        """See `VotingCertifier.radius_of`: 2 lam (p - 1/2)."""
+        return uniform_radius(p_lower, self.lam)
 
-    def for_validation(self, *, n0: int, n: int) -> UniformCertifier:
-        """See `Certifier.for_validation`; a fixed number of draws."""
-        other = UniformCertifier(
-            self.lam,
-            n0,
-            n,
-            self.alpha,
-            self.seed,
-            self.batch_size,
-            self.precision,
-            self.speed,
-        )
-        other._streams = ("validation selection", "validation estimation")
-        return other
+    def probability_for(self, radius: float) -> float:
+        """See `VotingCertifier.probability_for`."""
+        return UniformLaw(self.lam).needed(radius)
 
-    def _settings(self) -> dict[str, Any]:
-        return {"method": self.method, "lam": self.lam, "n0": self.n0, "n": self.n}
+    def _own(self) -> dict[str, Any]:
+        return {"lam": self.lam}
 
-    def _plan(
-        self, smoothed: SmoothedClassifier, image: Tensor, *, index: int
-    ) -> Plan[Certificate]:
-        votes0 = yield Draws(image, NoiseKey(self.seed, index, self._streams[0]), 0, self.n0)
-        votes = yield Draws(image, NoiseKey(self.seed, index, self._streams[1]), 0, self.n)
-        candidate = int(votes0.argmax())
-        hits = int(votes[candidate])
-        p_lower = clopper_pearson_lower(hits, self.n, self.alpha)
-        certified = p_lower > 0.5
-        return Certificate(
-            index=index,
-            label=None,
-            candidate=candidate,
-            predicted=candidate if certified else ABSTAIN,
-            radius=uniform_radius(p_lower, self.lam) if certified else 0.0,
-            radius_unit="l1",
-            guarantee="certified",
-            hits=hits,
-            n=self.n,
-            n0=self.n0,
-            p_lower=p_lower,
-            alpha=self.alpha,
-            ledger={"estimation": self.alpha},
-            method=self.method,
-            parameters={
-                "lam": self.lam,
-                "block": BLOCK,
-                "generator": backend(smoothed.device),
-                **smoothed.arithmetic,
-                "classes": len(votes),
-            },
-            seed=self.seed,
-            seconds=0.0,
-            votes=sparse(votes),
-            votes0=sparse(votes0),
+    def _fixed(self, n0: int, n: int) -> UniformCertifier:
+        kind = UniformCertifier
+        return kind(
+            self.lam, n0, n, self.alpha, self.seed, self.batch_size, self.precision, self.speed
         )

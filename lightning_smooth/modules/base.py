@@ -228,7 +228,7 @@ class SmoothingModule(pl.LightningModule, ABC):
             training_seed(-1, self.global_rank, batch_idx)
         )
         clean = self(images)
-        noisy = self(images + self.law.like(images, generator))
+        noisy = self(self.law.perturbed(images, generator))
         figures = {
             "loss": self.cross_entropy(noisy, labels),
             "clean_accuracy": _rate(clean, labels),

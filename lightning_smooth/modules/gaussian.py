@@ -58,5 +58,5 @@ class GaussianAugmentation(SmoothingModule):
         self, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """See `SmoothingModule.loss`."""
-        logits = self(images + self.law.like(images, generator))
+        logits = self(self.law.perturbed(images, generator))
         return self.cross_entropy(logits, labels), logits

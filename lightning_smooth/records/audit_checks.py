@@ -21,6 +21,7 @@ from lightning_smooth.errors import SmoothError
 from lightning_smooth.maths.ledger import check_ledger
 from lightning_smooth.records import (  # noqa: F401 - enter their methods
     audit_more,
+    audit_parameters,
     audit_sequential,
 )
 from lightning_smooth.records.audit_lines import Kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
 from typing import cast
@@ -49,12 +50,18 @@ def gaussian_adaptive(c: Certificate) -> Recomputed:
 @audits("gaussian sequential")
 def gaussian_sequential(c: Certificate) -> Recomputed:
     """Decisions and the largest radius held, by the looks that the certificate lists."""
-    sigma, rule = number(c.parameters, "sigma", where="parameters"), _rule(c)
+    sigma = number(c.parameters, "sigma", where="parameters")
+    return decided(c, lambda radius: gaussian_probability(radius, sigma))
+
+
+def decided(c: Certificate, needed: Callable[[float], float]) -> Recomputed:
+    """Decisions of radii, each with the bound that it needs."""
+    rule = _rule(c)
     try:
         radii = sorted(float(target) for target in c.decisions)
     except ValueError:
         raise RecordError(f"The targets {list(c.decisions)} are not radii.") from None
-    thresholds = [gaussian_probability(r, sigma) for r in radii]
+    thresholds = [needed(r) for r in radii]
     decider = Thresholds(rule, thresholds)
     for _, hits in c.looks:
         decider.observe(hits)

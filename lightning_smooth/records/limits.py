@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from lightning_smooth.errors import InputError
+from lightning_smooth.maths.confidence import clopper_pearson_lower
 from lightning_smooth.maths.radius import gaussian_radius, largest_gaussian_radius
 from lightning_smooth.maths.sequential import Rule, stopping
+from lightning_smooth.maths.targets import target_from
 from lightning_smooth.maths.uniform import largest_uniform_radius
 
 _METHODS = ("gaussian", "gaussian exact", "gaussian adaptive", "uniform")
@@ -22,6 +24,8 @@ def largest_radius(certifier: Mapping[str, Any], notes: list[str]) -> float | No
         notes: where a sentence goes if settings are missing or wrong.
     """
     method = certifier.get("method")
+    if method in ("resolvable", "base spt"):
+        return _of_parameters(certifier, notes)
     if method not in _METHODS:
         return None
     width = "lam" if method == "uniform" else "sigma"
@@ -41,6 +45,20 @@ def largest_radius(certifier: Mapping[str, Any], notes: list[str]) -> float | No
         return None
 
 
+def _of_parameters(certifier: Mapping[str, Any], notes: list[str]) -> float | None:
+    n, alpha = number(certifier.get("n")), number(certifier.get("alpha"))
+    laws, target = certifier.get("laws"), certifier.get("target")
+    if n is None or alpha is None or not isinstance(laws, dict) or not isinstance(target, dict):
+        notes.append("The header lacks n, alpha, laws or target: the largest radius is unknown.")
+        return None
+    try:
+        best = clopper_pearson_lower(int(n), int(n), alpha)
+        return target_from(laws, target).radius(best)
+    except InputError as error:
+        notes.append(f"The largest radius is unknown: {error}")
+        return None
+
+
 def targets(certifier: Mapping[str, Any], notes: list[str]) -> tuple[float, ...] | None:
     """Radii that were decided, where nothing was measured between them; None for other methods.
 
@@ -54,7 +72,9 @@ def targets(certifier: Mapping[str, Any], notes: list[str]) -> tuple[float, ...]
             f"Draws were stopped at about {certifier.get('fraction')} of the radius that all of "
             "them may give: radii, and ACR with them, are lower than those of a fixed number."
         )
-    if method != "gaussian sequential" or not isinstance(asked, list):
+    if method not in ("gaussian sequential", "resolvable sequential") or not isinstance(
+        asked, list
+    ):
         return None
     radii = tuple(sorted(r for r in map(number, asked) if r is not None))
     if not radii:

@@ -14,6 +14,7 @@ from lightning_smooth.errors import InputError, RecordError
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.frames import certificate_frame
 from lightning_smooth.records.limits import largest_radius, number, targets
+from lightning_smooth.records.measure import Measure, measure
 from lightning_smooth.records.published import decode_log, is_published_header, read_published
 from lightning_smooth.records.reading import gather
 
@@ -37,7 +38,7 @@ class Run:
         header: header of the records; None for a published log.
         guarantee: `certified`, `surrogate` or `estimated` (several are joined by commas), or
             `unknown` where the log does not say.
-        unit: norm of its radii: `l2`, `l1` or `linf`.
+        measure: what its radii are radii of.
         largest_radius: the largest radius that n draws can certify; None where not known.
         targets: radii that were decided, where nothing was measured between them; else None.
         sigma: standard deviation of the noise, pixels in [0, 1]; None where not known.
@@ -52,7 +53,7 @@ class Run:
     frame: pd.DataFrame
     header: Mapping[str, Any] | None
     guarantee: str
-    unit: str
+    measure: Measure
     largest_radius: float | None
     targets: tuple[float, ...] | None
     sigma: float | None
@@ -182,7 +183,7 @@ def _from_published(path: Path) -> Run:
         guarantee=UNKNOWN,
         largest_radius=None,
         targets=None,
-        unit="l2",
+        measure=measure("l2", {}),
         sigma=None,
         complete=False if log.torn or log.frame.empty else None,
         requested=None,
@@ -237,7 +238,7 @@ def _from_records(path: Path, files: Sequence[Path]) -> Run:
         frame=certificate_frame(certificates),
         header=header,
         guarantee=_guarantee(certificates, notes),
-        unit=_unit(path, certificates),
+        measure=measure(_unit(path, certificates), _part(header, "certifier")),
         largest_radius=largest_radius(_part(header, "certifier"), notes),
         targets=targets(_part(header, "certifier"), notes),
         sigma=number(_part(header, "certifier").get("sigma")),
@@ -276,7 +277,7 @@ def _unit(path: Path, certificates: Sequence[Certificate]) -> str:
     units = sorted({c.radius_unit for c in certificates})
     if len(units) > 1:
         raise RecordError(
-            f"Expected the radii of {path} to be of one norm, but they are of {', '.join(units)}: "
+            f"Expected the radii of {path} to be of one unit, but they are of {', '.join(units)}: "
             "the file was put together from several. Audit it."
         )
     return units[0] if units else "l2"

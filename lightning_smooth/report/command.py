@@ -129,8 +129,8 @@ def terminal_table(figures: Sequence[Figures], width: int = 80) -> Table:
     fitting = max(2, min(len(radii), (width - named - 30) // 8))
     shown = sorted({round(k * (len(radii) - 1) / (fitting - 1)) for k in range(fitting)})
     table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, title=f"Certified accuracy at {figures[0].unit} radius r",
-        title_justify="left",
+        box=SIMPLE_HEAD, pad_edge=False, title_justify="left",
+        title=f"Certified accuracy at radius r ({figures[0].measure.axis})",
     )  # fmt: skip
     table.add_column("run, guarantee", overflow="fold", width=named)
     table.add_column("images", justify="right")

@@ -18,7 +18,7 @@ from scipy.special import ndtri
 from lightning_smooth.maths.certified import certified_accuracy
 from lightning_smooth.records.runs import UNKNOWN, Run
 from lightning_smooth.report.render import INK, LINE, MUTED, PAPER, style
-from lightning_smooth.report.tables import band, symbol
+from lightning_smooth.report.tables import band
 
 RUN_COLOURS = ("#2e75b8", "#d6604d", "#1b9e77", "#9467bd", "#c58c00", "#17a2b8", "#7f7f7f")
 VERDICT_COLOURS = {"wrong": "#d1603d", "right": "#2f83b7", "abstained": "#9aa5b4"}
@@ -51,7 +51,7 @@ def curve_figure(runs: Sequence[Run]) -> Figure:
             _draw_curve(axes, run, place, end)
         _draw_limits(axes, runs)
         axes.set(xlim=(0, end), ylim=(0, 1.005), ylabel="certified accuracy")
-        axes.set_xlabel(f"{symbol(runs[0].unit)} radius, pixels in [0, 1]")
+        axes.set_xlabel(runs[0].measure.axis)
         axes.set_yticks(np.linspace(0, 1, 11))
         _plain(axes)
         axes.legend(

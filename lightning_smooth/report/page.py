@@ -21,7 +21,6 @@ from lightning_smooth.report.tables import (
     decimal,
     duration,
     short,
-    symbol,
     whole,
 )
 
@@ -91,7 +90,7 @@ def _lede(figures: Sequence[Figures]) -> str:
         return (
             f'<p class="lede">{len(figures)} runs, each of one model under one noise. Certified '
             "accuracy at radius r is the fraction of images that the smoothed classifier gets "
-            f"right and for which no change of {symbol(figures[0].unit)} norm below r alters the "
+            f"right and for which no {escape(figures[0].measure.below('r'))} alters the "
             "answer, as far as the guarantee of the run goes.</p>"
         )
     f = figures[0]
@@ -100,9 +99,8 @@ def _lede(figures: Sequence[Figures]) -> str:
     return (
         f'<p class="lede">Of {f.images:,} images, the smoothed classifier gets a fraction of '
         f"<b>{decimal(f.clean)}</b> right; a fraction of <b>{decimal(f.accuracy[place])}</b> is "
-        f"right and certified at radius {short(f.radii[place])}: no change of "
-        f"{symbol(f.unit)} norm below that "
-        f"alters the answer{claim}.</p>"
+        f"right and certified at radius {short(f.radii[place])}: no "
+        f"{escape(f.measure.below('that'))} alters the answer{claim}.</p>"
     )
 
 

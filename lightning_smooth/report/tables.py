@@ -18,6 +18,7 @@ from lightning_smooth.maths.certified import (
     certified_accuracy,
     certified_accuracy_band,
 )
+from lightning_smooth.records.measure import Measure
 from lightning_smooth.records.runs import Run
 
 CONFIDENCE = 0.95
@@ -34,13 +35,13 @@ class Figures:
     Attributes:
         name: the run's name.
         guarantee: what its radii rest on.
-        unit: norm of its radii.
+        measure: what its radii are radii of.
         images: number of images with a verdict.
         requested: number of images asked for; None where not known.
         complete: whether all of them are there; None where not known.
         sigma: standard deviation of the noise, pixels in [0, 1]; None where not known.
         largest_radius: the largest radius that n draws can certify; None where not known.
-        radii: radii of the next three, in that norm of pixels in [0, 1].
+        radii: radii of the next three.
         accuracy: fraction of images that are right and certified at each radius.
         low: lower end of its pointwise Clopper-Pearson interval.
         high: upper end.
@@ -56,7 +57,7 @@ class Figures:
 
     name: str
     guarantee: str
-    unit: str
+    measure: Measure
     images: int
     requested: int | None
     complete: bool | None
@@ -85,7 +86,7 @@ def figures_of(run: Run, radii: Sequence[float]) -> Figures:
     return Figures(
         name=run.name,
         guarantee=run.guarantee,
-        unit=run.unit,
+        measure=run.measure,
         images=len(frame),
         requested=run.requested,
         complete=run.complete,
@@ -176,7 +177,7 @@ def markdown(figures: Sequence[Figures]) -> str:
         lines.append([_cell(cell) for cell in cells])
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
-        f"{table}\n\nCertified accuracy at each {figures[0].unit} radius r (pixels in [0, 1]); r = "
+        f"{table}\n\nCertified accuracy at each radius r ({figures[0].measure.axis}); r = "
         "0: the images that the smoothed classifier gets right. ACR: average certified radius over "
         "all images, 0 for those that are not right. Intervals and full precision are in "
         "table.csv.\n"
@@ -190,7 +191,7 @@ def table(figures: Sequence[Figures]) -> pd.DataFrame:
         row: dict[str, object] = {
             "run": f.name,
             "guarantee": f.guarantee,
-            "radius_unit": f.unit,
+            "radius_unit": f.measure.unit,
             "images": f.images,
             "requested": f.requested,
             "complete": f.complete,
@@ -232,15 +233,6 @@ def decimal(value: float | None, digits: int = 4) -> str:
     '0.9877'
     """
     return MISSING if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def symbol(unit: str) -> str:
-    """Write a norm as it is printed.
-
-    >>> symbol("l2")
-    'ℓ₂'
-    """
-    return {"l2": "ℓ₂", "l1": "ℓ₁", "linf": "ℓ∞"}.get(unit, unit)  # noqa: RUF001
 
 
 def whole(value: float | None) -> str:

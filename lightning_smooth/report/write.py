@@ -131,11 +131,11 @@ def _check_reportable(runs: Sequence[Run]) -> None:
                 f"{len(run.frame)} have none (only decisions were made), so there is no certified "
                 "accuracy to draw. Report runs that certify radii."
             )
-    units = {run.unit: run.name for run in runs}
-    if len(units) > 1:
-        listed = ", ".join(f"{unit} ({name})" for unit, name in sorted(units.items()))
+    axes = {run.measure.axis: run.name for run in runs}
+    if len(axes) > 1:
+        listed = ", ".join(f"{axis} ({name})" for axis, name in sorted(axes.items()))
         raise InputError(
-            f"Expected runs whose radii are of one norm, but got {listed}: report them apart."
+            f"Expected runs whose radii measure the same, but got {listed}: report them apart."
         )
     if all(run.frame.empty for run in runs):
         files = ", ".join(str(run.path) for run in runs)

@@ -1,4 +1,4 @@
-"""Noise distributions over pixels. A law draws; the radius that it gives lives in maths."""
+"""Noise distributions. A law draws; the radius that it gives lives in maths."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lightning_smooth.maths.rounded import BITS, GRID, clip_range, rounded_gauss
 from lightning_smooth.smoothing.rng import (
     BLOCK,
     NoiseKey,
+    backend,
     random_words,
     standard_normal,
     standard_uniform,
@@ -20,7 +21,7 @@ from lightning_smooth.smoothing.rng import (
 
 
 class Law(ABC):
-    """A distribution of noise that is added to an image in [0, 1]; the sum is not clipped."""
+    """A distribution of what is done to an image in [0, 1]; the result is not clipped."""
 
     @abstractmethod
     def block(
@@ -32,7 +33,7 @@ class Law(ABC):
         *,
         draws: int = BLOCK,
     ) -> Tensor:
-        """Draw the first `draws` of a block of keyed noise, a function of key and block alone.
+        """Draw the first `draws` of a block, a function of key and block alone.
 
         Args:
             key: whose draws.
@@ -42,27 +43,48 @@ class Law(ABC):
             draws: how many are needed, 1..BLOCK; more may come.
 
         Returns:
-            (draws or more, C, H, W) float32, channels last in memory.
+            (draws or more, ...): noise of pixels, (C, H, W) and channels last in memory, or
+            parameters (P,).
         """
 
-    def perturb(self, image: Tensor, noise: Tensor) -> Tensor:
-        """Noisy copies (B, C, H, W) of one image (C, H, W), from noise (B, C, H, W)."""
-        return noise + image
+    @abstractmethod
+    def perturb(self, image: Tensor, drawn: Tensor) -> Tensor:
+        """Noisy copies (B, C, H, W) of one image (C, H, W), from B draws of `block`."""
 
-    def lost(self, noise: Tensor) -> Tensor | None:
-        """Which draws of noise (B, C, H, W) failed: (B,) bool; None where none ever does.
+    @abstractmethod
+    def perturbed(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Images (B, C, H, W), one independent draw each, for training and validation."""
+
+    def generator(self, device: torch.device) -> str:
+        """Name of the generator that `block` draws with; it stands in every certificate."""
+        return backend(device)
+
+    def lost(self, drawn: Tensor) -> Tensor | None:
+        """Which of B draws failed: (B,) bool; None where none ever does.
 
         A failed draw counts among the draws and has no vote, whatever the model answers.
         """
-        del noise
+        del drawn
         return None
+
+
+class PixelLaw(Law):
+    """Noise that is added to pixels."""
+
+    def perturb(self, image: Tensor, drawn: Tensor) -> Tensor:
+        """See `Law.perturb`: the image plus noise (B, C, H, W)."""
+        return drawn + image
+
+    def perturbed(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Law.perturbed`."""
+        return images + self.like(images, generator)
 
     @abstractmethod
     def like(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Draw noise of the shape of `images`, one independent draw an image, for training."""
 
 
-class NoNoise(Law):
+class NoNoise(PixelLaw):
     """No noise at all, for certificates of the model itself."""
 
     def __repr__(self) -> str:
@@ -88,7 +110,7 @@ class NoNoise(Law):
         return torch.zeros_like(images)
 
 
-class GaussianNoise(Law):
+class GaussianNoise(PixelLaw):
     """Independent N(0, sigma^2) on every pixel.
 
     Args:
@@ -122,7 +144,7 @@ class GaussianNoise(Law):
         return noise.normal_(generator=generator).mul_(self.sigma)
 
 
-class UniformNoise(Law):
+class UniformNoise(PixelLaw):
     """Independent noise, uniform on [-lam, lam] on every pixel.
 
     Args:
@@ -158,7 +180,7 @@ class UniformNoise(Law):
         return noise.uniform_(-self.lam, self.lam, generator=generator)
 
 
-class RoundedGaussianNoise(Law):
+class RoundedGaussianNoise(PixelLaw):
     """N(0, sigma^2) on every pixel, rounded with the image to multiples of 1/255, and clipped.
 
     The noisy copies of an image m/255, m whole, are those of a classifier that rounds its input:
@@ -202,19 +224,23 @@ class RoundedGaussianNoise(Law):
         noise = (steps / np.float32(GRID))[law.places(words >> np.uint64(64 - BITS))]
         return torch.from_numpy(noise).to(device).permute(0, 3, 1, 2)
 
-    def perturb(self, image: Tensor, noise: Tensor) -> Tensor:
+    def perturb(self, image: Tensor, drawn: Tensor) -> Tensor:
         """Noisy copies on the grid: a function of whole numbers, the same on every device.
 
         A failed pixel becomes 0: its draw is lost.
         """
         # A number on the device: division by one on the host is by its reciprocal on a GPU.
-        grid = torch.full((), float(GRID), device=noise.device)
-        steps = noise.mul(GRID).round_().add_((image * GRID).round().float())
+        grid = torch.full((), float(GRID), device=drawn.device)
+        steps = drawn.mul(GRID).round_().add_((image * GRID).round().float())
         return steps.nan_to_num_(0.0).clamp_(GRID * self.low, GRID * self.high).div_(grid)
 
-    def lost(self, noise: Tensor) -> Tensor:
+    def generator(self, device: torch.device) -> str:
+        """See `Law.generator`: that of the CPU, wherever the draws are wanted."""
+        return backend(torch.device("cpu"))
+
+    def lost(self, drawn: Tensor) -> Tensor:
         """See `Law.lost`."""
-        return noise.isnan().flatten(1).any(dim=1)
+        return drawn.isnan().flatten(1).any(dim=1)
 
     def like(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """See `Law.like`: in floating point, to the nearest multiple of 1/255."""

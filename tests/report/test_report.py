@@ -377,13 +377,13 @@ def test_radii_are_called_by_their_norm(tmp_path):
     assert "ℓ₁ norm" in page
     assert "ℓ₂" not in page
     table = (tmp_path / "out" / "table.md").read_text()
-    assert "each l1 radius" in table
-    assert "l1" in str(terminal_table(files.figures).title)
+    assert "ℓ₁ radius" in table
+    assert "ℓ₁" in str(terminal_table(files.figures).title)
 
 
 def test_radii_of_two_norms_share_no_report(tmp_path):
     runs = [make_run(tmp_path / "a"), in_l1(make_run(tmp_path / "b"))]
-    with pytest.raises(InputError, match="of one norm"):
+    with pytest.raises(InputError, match="measure the same"):
         write_report(runs, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -392,5 +392,5 @@ def test_a_file_of_two_norms_is_refused(tmp_path):
     folder = make_run(tmp_path / "a")
     path = folder / "records.jsonl"
     path.write_text(path.read_text().replace('"radius_unit":"l2"', '"radius_unit":"l1"', 1))
-    with pytest.raises(RecordError, match="one norm"):
+    with pytest.raises(RecordError, match="one unit"):
         write_report([folder], tmp_path / "out")

@@ -1,0 +1,67 @@
+"""Methods that draw parameters of a transformation, computed again (THEORY sections 4 to 6)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from lightning_smooth.errors import RecordError
+from lightning_smooth.maths.confidence import clopper_pearson_lower
+from lightning_smooth.maths.targets import Target, target_from
+from lightning_smooth.records.audit_methods import Recomputed, Verdict, audits, number
+from lightning_smooth.records.audit_sequential import decided
+from lightning_smooth.records.certificate import Certificate
+from lightning_smooth.types import Guarantee
+
+
+@audits("resolvable")
+def resolvable(c: Certificate) -> Recomputed:
+    """The radius of the laws, from the bound of Clopper and Pearson."""
+    return _fixed(c, "certified")
+
+
+@audits("base spt")
+def base_spt(c: Certificate) -> Recomputed:
+    """As for a transformation that composes, which this one does not: an estimate."""
+    return _fixed(c, "estimated")
+
+
+@audits("resolvable sequential")
+def resolvable_sequential(c: Certificate) -> Recomputed:
+    """Decisions of radii, or of a box, by the looks that the certificate lists."""
+    target = _target(c)
+    found = decided(c, target.needed)
+    return Recomputed(
+        p_lower=found.p_lower,
+        conclude=found.conclude,
+        radius_unit=target.unit,
+        stops_early=True,
+    )
+
+
+def _fixed(c: Certificate, guarantee: Guarantee) -> Recomputed:
+    if c.looks:
+        raise RecordError("There are `looks`, though the method draws a fixed number.")
+    target, alpha = _target(c), number(c.ledger, "estimation", where="ledger")
+    return Recomputed(
+        p_lower=clopper_pearson_lower(c.hits, c.n, alpha),
+        conclude=lambda p: Verdict(certified=p > 0.5, radius=target.radius(p)),
+        guarantee=guarantee,
+        radius_unit=target.unit,
+    )
+
+
+def _target(c: Certificate) -> Target:
+    parts = {name: c.parameters.get(name) for name in ("laws", "target")}
+    for name, part in parts.items():
+        if not isinstance(part, Mapping):
+            raise RecordError(f"There is no `{name}` in `parameters`.")
+    return _read(json.dumps(parts))
+
+
+@lru_cache(maxsize=64)
+def _read(described: str) -> Target:
+    parts: dict[str, dict[str, Any]] = json.loads(described)
+    return target_from(parts["laws"], parts["target"])

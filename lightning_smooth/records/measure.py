@@ -1,0 +1,74 @@
+"""What a radius measures, in the words of tables, axes and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_NORMS = {"l2": "ℓ₂", "l1": "ℓ₁", "linf": "ℓ∞"}  # noqa: RUF001
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What the radii of a run are radii of; only runs of one measure can be compared.
+
+    Attributes:
+        unit: the certificates' `radius_unit`.
+        axis: label of an axis of radii.
+        attacks: the attacks that a radius rules out, with `{r}` for the radius.
+    """
+
+    unit: str
+    axis: str
+    attacks: str
+
+    def below(self, radius: str) -> str:
+        """The attacks that this radius rules out.
+
+        >>> measure("l2", {}).below("0.5")
+        'change of ℓ₂ norm below 0.5'
+        """
+        return self.attacks.replace("{r}", radius)
+
+
+def measure(unit: str, certifier: Mapping[str, Any]) -> Measure:
+    """What radii of a unit measure.
+
+    Args:
+        unit: the certificates' `radius_unit`.
+        certifier: the certifier's settings, as a header of records holds them.
+
+    >>> laws = {"angle": {"kind": "gaussian", "scale": 30.0}}
+    >>> measure("degrees", {"transform": "Rotation()", "laws": laws}).below("10")
+    'Rotation() of an angle below 10 degrees'
+    """
+    if unit in _NORMS:
+        norm = _NORMS[unit]
+        return Measure(
+            unit, f"{norm} radius, pixels in [0, 1]", f"change of {norm} norm below {{r}}"
+        )
+    laws, target = (_part(certifier, name) for name in ("laws", "target"))
+    transform = str(certifier.get("transform", "attack"))
+    if unit == "box":
+        box = ", ".join(f"{name} {_range(ends)}" for name, ends in _part(target, "box").items())
+        attacks = f"{transform} within {{r}} times the box ({box})"
+        return Measure(unit, f"multiple of the box: {box}", attacks)
+    names = ", ".join(laws) or "parameter"
+    if len(laws) > 1:
+        attacks = f"{transform} of ({names}) of ℓ₂ norm below {{r}} {unit}"
+        return Measure(unit, f"ℓ₂ norm of ({names}), {unit}", attacks)
+    article = "an" if names[0] in "aeiou" else "a"
+    return Measure(unit, f"{names}, {unit}", f"{transform} of {article} {names} below {{r}} {unit}")
+
+
+def _range(ends: Any) -> str:
+    if not isinstance(ends, list | tuple) or len(ends) != 2:
+        return str(ends)
+    low, high = ends
+    return f"±{high:g}" if low == -high else f"{low:g} to {high:g}"
+
+
+def _part(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = settings.get(name)
+    return part if isinstance(part, Mapping) else {}

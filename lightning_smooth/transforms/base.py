@@ -1,0 +1,193 @@
+"""What every transformation is: tau(theta, x), a function of parameters and images."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor
+
+from lightning_smooth.errors import InputError
+
+Composition = Literal["additive", "resolvable", "none"]
+"""Whether tau(b, tau(a, x)) is tau(c, x) for some c, up to float rounding, whatever x.
+
+`additive`: c = a + b. `resolvable`: c is another function of a and b, `Transform.compose`.
+`none`: there is no such c; interpolation and clipping see to that.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One number of a transformation.
+
+    Attributes:
+        name: what options, records and legends call it.
+        unit: of its values, as a plot's axis shows it.
+        identity: the value that changes nothing.
+        low: least value allowed.
+        high: largest value allowed.
+        positive: whether `low` itself is not allowed.
+        whole: whether values are rounded to whole numbers when they are applied.
+        usual: a range that experiments take, for contact sheets and tests.
+    """
+
+    name: str
+    unit: str
+    identity: float = 0.0
+    low: float = -math.inf
+    high: float = math.inf
+    positive: bool = False
+    whole: bool = False
+    usual: tuple[float, float] = (-1.0, 1.0)
+
+    def allows(self, values: Tensor) -> bool:
+        """Whether all of `values` are finite and in range."""
+        least = values > self.low if self.positive else values >= self.low
+        return bool((values.isfinite() & least & (values <= self.high)).all())
+
+    @property
+    def range(self) -> str:
+        """The allowed values, in words."""
+        if math.isinf(self.low) and math.isinf(self.high):
+            return "finite"
+        least = f"{'above' if self.positive else 'at least'} {self.low:g}"
+        return least if math.isinf(self.high) else f"{least} and at most {self.high:g}"
+
+
+class Transform(ABC):
+    """A transformation of images with real parameters; it draws nothing itself.
+
+    A subclass sets `parameters`, writes `_apply`, and says how it composes. The call validates.
+
+    Attributes:
+        parameters: one entry a parameter, in the order of the columns of theta.
+        composition: whether and how it composes.
+        keeps_range: whether images in [0, 1] stay in [0, 1]. Where they do not, they are not
+            clipped: what is clipped does not compose.
+        coupled: names of the brightness b and the log-contrast k, if it does e^k (x + b).
+    """
+
+    parameters: tuple[Parameter, ...]
+    composition: Composition = "none"
+    keeps_range: bool = True
+    coupled: tuple[str, str] | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    @final
+    def __call__(self, images: Tensor, theta: Tensor) -> Tensor:
+        """Transform each image with its own parameters.
+
+        Args:
+            images: (B, C, H, W), floating point; or one image (1, C, H, W) for all parameters.
+            theta: (B, P) parameters, one row an image; or (1, P) for all images.
+
+        Returns:
+            (B, C, H, W) in the dtype and on the device of `images`. Gradients flow to the images,
+            and to the parameters wherever there is a derivative.
+
+        Raises:
+            InputError: shapes do not fit, images are not floating point, a parameter is not
+                finite or out of range, or the images are too small for the transformation.
+        """
+        if images.ndim != 4 or not images.is_floating_point():
+            raise InputError(
+                "Expected `images` (B, C, H, W) of floating point, but got shape "
+                f"{tuple(images.shape)} of {images.dtype}."
+            )
+        theta = self.check(theta.to(images.dtype))  # the values that are applied
+        if 1 not in (len(images), len(theta)) and len(images) != len(theta):
+            raise InputError(
+                f"Expected as many rows of `theta` as images, or one of either, but got "
+                f"{len(theta)} rows and {len(images)} images."
+            )
+        transformed = self._apply(images, theta.to(images.device))
+        return transformed.expand(max(len(images), len(theta)), -1, -1, -1)
+
+    @abstractmethod
+    def _apply(self, images: Tensor, theta: Tensor) -> Tensor:
+        """Transform images (B or 1, C, H, W) by checked theta (B or 1, P) of their dtype."""
+
+    def compose(self, second: Tensor, first: Tensor) -> Tensor:
+        """Parameters of one transformation that does what `first` and then `second` do.
+
+        Args:
+            second: (B, P), applied last.
+            first: (B, P), applied first.
+
+        Raises:
+            InputError: it does not compose.
+        """
+        if self.composition != "additive":
+            raise InputError(f"{self!r} does not compose: no parameters do what two of them do.")
+        return first + second
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameters, in order."""
+        return tuple(parameter.name for parameter in self.parameters)
+
+    def identity(self) -> Tensor:
+        """(P,) float64: the parameters that change nothing."""
+        values = [parameter.identity for parameter in self.parameters]
+        return torch.tensor(values, dtype=torch.float64)
+
+    def theta(self, rows: Sequence[Sequence[float]] | None = None, **values: Any) -> Tensor:
+        """Build parameters (B, P), float64, from rows, or from names; the rest stay identity.
+
+        >>> from lightning_smooth.transforms import Translation
+        >>> Translation().theta(dx=[1.0, 2.0])
+        tensor([[1., 0.],
+                [2., 0.]], dtype=torch.float64)
+
+        Raises:
+            InputError: a name is unknown, or the parameters are not allowed.
+        """
+        if rows is not None:
+            return self.check(torch.as_tensor(rows, dtype=torch.float64))
+        unknown = sorted(set(values) - set(self.names))
+        if unknown:
+            raise InputError(
+                f"{self!r} has no parameter {unknown[0]!r}: it has {', '.join(self.names)}."
+            )
+        columns = [
+            torch.as_tensor(values.get(p.name, p.identity), dtype=torch.float64).reshape(-1)
+            for p in self.parameters
+        ]
+        lengths = {len(column) for column in columns} - {1}
+        if len(lengths) > 1:
+            raise InputError(
+                f"Expected as many values of each parameter, or one, but got {sorted(lengths)}."
+            )
+        length = max(lengths, default=1)
+        return self.check(torch.stack([column.expand(length) for column in columns], dim=1))
+
+    def check(self, theta: Tensor) -> Tensor:
+        """Return parameters (B, P), if they are allowed.
+
+        Raises:
+            InputError: they are not; the message names the first that is not.
+        """
+        if theta.ndim != 2 or theta.shape[1] != len(self.parameters):
+            raise InputError(
+                f"Expected `theta` (B, {len(self.parameters)}), a column for each of "
+                f"{', '.join(self.names)}, but got shape {tuple(theta.shape)}."
+            )
+        if theta.device.type != "cpu" or not len(theta):  # a check would wait for the device
+            return theta
+        # The least and the greatest alone: both are NaN where one value is.
+        ends = torch.stack(theta.detach().aminmax(dim=0), dim=1).double()
+        for parameter, column in zip(self.parameters, ends, strict=True):
+            if not parameter.allows(column):
+                bad = next(value for value in column if not parameter.allows(value))
+                raise InputError(
+                    f"Expected `{parameter.name}` of {type(self).__name__} to be {parameter.range}"
+                    f" ({parameter.unit}), but got {float(bad):g}."
+                )
+        return theta
