@@ -7,6 +7,7 @@ from lightning_smooth.certify.lipschitz import LipschitzCertifier
 from lightning_smooth.certify.parameters import (
     BaseSPTCertifier,
     ResolvableCertifier,
+    SequentialBaseSPTCertifier,
     SequentialResolvableCertifier,
 )
 from lightning_smooth.certify.sequential import (
@@ -24,6 +25,7 @@ __all__ = [
     "GaussianCertifier",
     "LipschitzCertifier",
     "ResolvableCertifier",
+    "SequentialBaseSPTCertifier",
     "SequentialGaussianCertifier",
     "SequentialResolvableCertifier",
     "SoftGaussianCertifier",

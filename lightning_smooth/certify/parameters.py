@@ -217,3 +217,31 @@ class SequentialResolvableCertifier(Deciding, ResolvableCertifier):
     ) -> None:
         super().__init__(transform, laws, box, n0, n, alpha, seed, batch_size, precision, speed)
         self._decide(radii, rule)
+
+
+class SequentialBaseSPTCertifier(Deciding, BaseSPTCertifier):
+    """BaseSPT at radii fixed beforehand, with as few draws as they take.
+
+    Guarantee (`estimated`): as for `BaseSPTCertifier`. Arguments and errors: see
+    `SequentialResolvableCertifier`.
+    """
+
+    method = "base spt sequential"
+
+    def __init__(
+        self,
+        transform: Transform,
+        laws: Mapping[str, ParameterLaw],
+        radii: Sequence[float],
+        box: Mapping[str, tuple[float, float]] | None = None,
+        n0: int = 100,
+        n: int = 100_000,
+        alpha: float = 0.001,
+        seed: int = 0,
+        batch_size: int | None = None,
+        precision: Precision = "float32",
+        speed: Speed | None = None,
+        rule: Rule = "looks",
+    ) -> None:
+        super().__init__(transform, laws, box, n0, n, alpha, seed, batch_size, precision, speed)
+        self._decide(radii, rule)

@@ -6,6 +6,7 @@ from lightning_smooth.modules.gaussian import GaussianAugmentation
 from lightning_smooth.modules.macer import Macer
 from lightning_smooth.modules.smoothmix import SmoothMix
 from lightning_smooth.modules.stability import StabilityTraining
+from lightning_smooth.modules.transformation import TransformAugmentation
 
 __all__ = [
     "ConsistencyRegularization",
@@ -14,4 +15,5 @@ __all__ = [
     "SmoothMix",
     "SmoothingModule",
     "StabilityTraining",
+    "TransformAugmentation",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_smooth.errors import check_count
 from lightning_smooth.models.weights import Head
-from lightning_smooth.modules.copies import NoisyCopies, check_weight, divergence, entropy
+from lightning_smooth.modules.copies import NoisyCopies, agreement, check_weight
 
 
 class ConsistencyRegularization(NoisyCopies):
@@ -75,9 +75,7 @@ class ConsistencyRegularization(NoisyCopies):
     ) -> tuple[Tensor, Tensor]:
         """See `SmoothingModule.loss`."""
         logits = self.copied(images, self.noise(images, generator))
-        mean = logits.softmax(dim=2).mean(dim=0)
         natural = self.copied_cross_entropy(logits, labels)
-        consistency = divergence(mean, logits).mean()
-        spread = entropy(mean).mean()
+        consistency, spread = agreement(logits)
         self.log_terms(images, cross_entropy=natural, consistency=consistency, entropy=spread)
         return natural + self.consistency * consistency + self.entropy * spread, logits[0]

@@ -87,6 +87,20 @@ class NoisyCopies(SmoothingModule):
             self.log_dict(figures, on_step=True, on_epoch=False, batch_size=len(images))
 
 
+def agreement(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """How much copies disagree, and how unsure their mean is.
+
+    Args:
+        logits: (M, B, K) of M copies of B images.
+
+    Returns:
+        The mean over images and copies of KL(mean prediction || prediction), and the mean over
+        images of the entropy of the mean prediction: both scalars, in nats.
+    """
+    mean = logits.softmax(dim=2).mean(dim=0)
+    return divergence(mean, logits).mean(), entropy(mean).mean()
+
+
 def check_weight(name: str, value: float) -> float:
     """Return the weight of a term in a loss as a float.
 

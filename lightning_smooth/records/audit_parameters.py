@@ -31,11 +31,22 @@ def base_spt(c: Certificate) -> Recomputed:
 @audits("resolvable sequential")
 def resolvable_sequential(c: Certificate) -> Recomputed:
     """Decisions of radii, or of a box, by the looks that the certificate lists."""
+    return _sequential(c, "certified")
+
+
+@audits("base spt sequential")
+def base_spt_sequential(c: Certificate) -> Recomputed:
+    """As for a transformation that composes, which this one does not: an estimate."""
+    return _sequential(c, "estimated")
+
+
+def _sequential(c: Certificate, guarantee: Guarantee) -> Recomputed:
     target = _target(c)
     found = decided(c, target.needed)
     return Recomputed(
         p_lower=found.p_lower,
         conclude=found.conclude,
+        guarantee=guarantee,
         radius_unit=target.unit,
         stops_early=True,
     )

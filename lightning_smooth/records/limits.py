@@ -15,6 +15,8 @@ from lightning_smooth.maths.uniform import largest_uniform_radius
 
 _METHODS = ("gaussian", "gaussian exact", "gaussian adaptive", "uniform")
 
+_DECIDING = ("gaussian sequential", "resolvable sequential", "base spt sequential")
+
 
 def largest_radius(certifier: Mapping[str, Any], notes: list[str]) -> float | None:
     """The largest radius that n draws can certify; None where it is not known.
@@ -72,9 +74,7 @@ def targets(certifier: Mapping[str, Any], notes: list[str]) -> tuple[float, ...]
             f"Draws were stopped at about {certifier.get('fraction')} of the radius that all of "
             "them may give: radii, and ACR with them, are lower than those of a fixed number."
         )
-    if method not in ("gaussian sequential", "resolvable sequential") or not isinstance(
-        asked, list
-    ):
+    if method not in _DECIDING or not isinstance(asked, list):
         return None
     radii = tuple(sorted(r for r in map(number, asked) if r is not None))
     if not radii:

@@ -15,7 +15,7 @@ from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, backend, random_word
 from lightning_smooth.transforms.base import Transform
 
 Laws = Mapping[str, ParameterLaw]
-"""Name of a parameter -> its law; the others stay at their identity."""
+"""Name of a parameter -> law of what is added to its identity; the others stay there."""
 
 
 class ParameterNoise(Law):
@@ -44,8 +44,8 @@ class ParameterNoise(Law):
             law = laws.get(parameter.name)
             if law is None:
                 continue
-            ends = torch.from_numpy(law.quantile(np.array([2.0**-54, 1 - 2.0**-53])))
-            if not parameter.allows(ends):
+            ends = law.quantile(np.array([2.0**-54, 1 - 2.0**-53]))
+            if not all(parameter.allows(parameter.identity + end) for end in ends.tolist()):
                 raise InputError(
                     f"Expected a law of `{parameter.name}` whose draws are {parameter.range}, but "
                     f"{law!r} draws {float(ends[0]):.4g} to {float(ends[1]):.4g}. Noise that is "
@@ -95,5 +95,5 @@ class ParameterNoise(Law):
         theta = self.transform.identity().repeat(len(uniform), 1)
         for place, (name, law) in enumerate(self.laws.items()):
             column = self.transform.names.index(name)
-            theta[:, column] = torch.from_numpy(law.quantile(uniform[:, place]))
+            theta[:, column] += torch.from_numpy(law.quantile(uniform[:, place]))
         return theta

@@ -45,10 +45,10 @@ class Parameter:
     whole: bool = False
     usual: tuple[float, float] = (-1.0, 1.0)
 
-    def allows(self, values: Tensor) -> bool:
-        """Whether all of `values` are finite and in range."""
-        least = values > self.low if self.positive else values >= self.low
-        return bool((values.isfinite() & least & (values <= self.high)).all())
+    def allows(self, value: float) -> bool:
+        """Whether `value` is finite and in range."""
+        least = value > self.low if self.positive else value >= self.low
+        return math.isfinite(value) and least and value <= self.high
 
     @property
     def range(self) -> str:
@@ -102,13 +102,19 @@ class Transform(ABC):
                 f"{tuple(images.shape)} of {images.dtype}."
             )
         theta = self.check(theta.to(images.dtype))  # the values that are applied
-        if 1 not in (len(images), len(theta)) and len(images) != len(theta):
+        count, rows = images.shape[0], theta.shape[0]
+        if 1 not in (count, rows) and count != rows:
             raise InputError(
                 f"Expected as many rows of `theta` as images, or one of either, but got "
-                f"{len(theta)} rows and {len(images)} images."
+                f"{rows} rows and {count} images."
             )
         transformed = self._apply(images, theta.to(images.device))
-        return transformed.expand(max(len(images), len(theta)), -1, -1, -1)
+        wanted = rows if count == 1 else count
+        return (
+            transformed
+            if transformed.shape[0] == wanted
+            else transformed.expand(wanted, -1, -1, -1)
+        )
 
     @abstractmethod
     def _apply(self, images: Tensor, theta: Tensor) -> Tensor:
@@ -181,13 +187,11 @@ class Transform(ABC):
             )
         if theta.device.type != "cpu" or not len(theta):  # a check would wait for the device
             return theta
-        # The least and the greatest alone: both are NaN where one value is.
-        ends = torch.stack(theta.detach().aminmax(dim=0), dim=1).double()
-        for parameter, column in zip(self.parameters, ends, strict=True):
-            if not parameter.allows(column):
-                bad = next(value for value in column if not parameter.allows(value))
-                raise InputError(
-                    f"Expected `{parameter.name}` of {type(self).__name__} to be {parameter.range}"
-                    f" ({parameter.unit}), but got {float(bad):g}."
-                )
+        for parameter, column in zip(self.parameters, theta.detach().unbind(dim=1), strict=True):
+            for end in column.aminmax():  # both are NaN where one value is
+                if not parameter.allows(end.item()):
+                    raise InputError(
+                        f"Expected `{parameter.name}` of {type(self).__name__} to be "
+                        f"{parameter.range} ({parameter.unit}), but got {end.item():g}."
+                    )
         return theta

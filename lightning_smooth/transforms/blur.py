@@ -34,8 +34,14 @@ class GaussianBlur(Transform):
     goes on with its other side (Fourier, cos(2 pi k / n) - 1); such a blur commutes with cyclic
     translation. Composition: variances add, ends included.
 
+    Products of wide images leave out, on a CPU, distances beyond which less than 1/16 of the
+    images' float epsilon of the mass lies.
+
     Args:
         ends: what lies beyond the image.
+
+    Raises:
+        InputError: there are no such ends.
 
     Source: Lindeberg 1990, scale-space for discrete signals; THEORY section 5.
     """
@@ -77,6 +83,9 @@ class SampledGaussianBlur(Transform):
 
     Args:
         size: of the kernel, in pixels; odd. Images have more than (size - 1) / 2 rows and columns.
+
+    Raises:
+        InputError: `size` is not odd, or images are smaller than the kernel's half.
 
     Source: THEORY section 5.
     """

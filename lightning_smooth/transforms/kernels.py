@@ -30,6 +30,9 @@ class DefocusBlur(Transform):
     Args:
         max_radius: largest radius allowed, in pixels; it fixes the kernel's size.
 
+    Raises:
+        InputError: `max_radius` is not a finite number above 0.
+
     Source: GSmooth, Hao et al. 2022, defocus blur (THEORY section 7); the rim's rule is ours.
     """
 
@@ -58,6 +61,9 @@ class MotionBlur(Transform):
 
     Args:
         max_length: largest length allowed, in pixels; it fixes the kernel's size.
+
+    Raises:
+        InputError: `max_length` is not a finite number above 0.
 
     Source: the motion blur of Hendrycks and Dietterich 2019 in intent (THEORY section 11), here
     even along the segment and to both sides.
@@ -122,6 +128,8 @@ def filtered(images: Tensor, kernels: Tensor) -> Tensor:
         (B, C, H, W).
     """
     count, channels, height, width = images.shape
+    if 0 in (count, len(kernels)):  # convolution takes no empty batch of kernels
+        return images[:0]
     half = kernels.shape[-1] // 2
     padded = functional.pad(images, (half, half, half, half), mode="replicate")
     if 1 in (count, len(kernels)):

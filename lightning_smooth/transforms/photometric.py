@@ -27,7 +27,7 @@ class Brightness(Transform):
     keeps_range = False
 
     def _apply(self, images: Tensor, theta: Tensor) -> Tensor:
-        return images + theta[:, 0, None, None, None]
+        return images + theta.reshape(-1, 1, 1, 1)
 
 
 class Contrast(Transform):
@@ -42,7 +42,7 @@ class Contrast(Transform):
     keeps_range = False
 
     def _apply(self, images: Tensor, theta: Tensor) -> Tensor:
-        return images * theta[:, 0, None, None, None].exp()
+        return images * theta.exp().reshape(-1, 1, 1, 1)
 
 
 class BrightnessContrast(Transform):
@@ -60,7 +60,7 @@ class BrightnessContrast(Transform):
     coupled = ("brightness", "contrast")
 
     def _apply(self, images: Tensor, theta: Tensor) -> Tensor:
-        shift, log_gain = theta[:, :, None, None, None].unbind(dim=1)
+        shift, log_gain = theta.reshape(-1, 2, 1, 1, 1).unbind(dim=1)
         shifted, gain = images + shift, log_gain.exp()
         if theta.requires_grad:  # the gradient of the gain needs what would be overwritten
             return shifted * gain

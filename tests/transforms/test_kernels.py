@@ -45,6 +45,12 @@ def test_images_are_correlated_with_their_own_kernels():
             np.testing.assert_allclose(out[i], expected, atol=1e-13)
 
 
+@pytest.mark.parametrize("transform", [DefocusBlur(), MotionBlur()])
+def test_no_images_are_no_error(transform):
+    none = transform(random_images(0, 3, 9, 6), torch.zeros(0, len(transform.parameters)))
+    assert none.shape == (0, 3, 9, 6)
+
+
 @pytest.mark.parametrize("radius", [0.0, 0.3, 0.5, 1.0, 2.7, 5.0])
 def test_a_disk_is_what_the_rule_says(radius):
     kernel = disk(double(radius), 5)[0].numpy()
