@@ -68,6 +68,8 @@ class Ball(Target):
 
     def __init__(self, laws: Laws, unit: str) -> None:
         self.laws, self.unit = dict(laws), unit
+        if not self.laws:
+            raise InputError("Expected `laws` of one or more parameters, but got none.")
         self._law = next(iter(self.laws.values()))
         if len(self.laws) > 1 and joint_radius(0.6, self.laws) is None:
             raise InputError(
@@ -159,14 +161,17 @@ def target_from(laws: Mapping[str, Mapping[str, Any]], described: Mapping[str, A
     Raises:
         InputError: the description is not one of a target.
     """
-    noise = {name: law_from(law) for name, law in laws.items()}
     try:
+        noise = {name: law_from(law) for name, law in laws.items()}
         if "box" not in described:
             return Ball(noise, str(described["unit"]))
         box = {name: (float(low), float(high)) for name, (low, high) in described["box"].items()}
         first, second = described.get("coupled") or (None, None)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"Expected the description of a target, but got {described!r}.") from error
+        raise InputError(
+            f"Expected the description of a target, but got {described!r} "
+            f"under {laws!r}."
+        ) from error
     coupled = None if first is None or second is None else (str(first), str(second))
     return ScaledBox(noise, box, coupled=coupled)
 

@@ -12,7 +12,14 @@ from typing import Any
 from lightning_smooth._version import __version__
 from lightning_smooth.records.runs import UNKNOWN, Run
 from lightning_smooth.report.curves import guarantee_words, run_colour
-from lightning_smooth.report.pictures import Picture, radius_words
+from lightning_smooth.report.pictures import (
+    TINY,
+    Picture,
+    radius_words,
+    transformation,
+    with_unit,
+)
+from lightning_smooth.report.sheet import Sheet, sheet_section
 from lightning_smooth.report.style import STYLE
 from lightning_smooth.report.tables import (
     CONFIDENCE,
@@ -47,6 +54,7 @@ def page(
     curve: str,
     distribution: str,
     pictures: Sequence[Sequence[Picture]],
+    sheets: Sequence[Sheet | None],
     notes: Sequence[Sequence[str]],
 ) -> str:
     """Compose the page.
@@ -58,6 +66,7 @@ def page(
         curve: inline SVG of certified accuracy against radius.
         distribution: inline SVG of what the radii come from.
         pictures: sample images of each run.
+        sheets: contact sheet of each run that transforms images.
         notes: faults and repairs of each run, plain text.
 
     Returns:
@@ -69,9 +78,10 @@ def page(
         _warnings(runs, notes),
         _cards(figures[0]) if len(figures) == 1 else "",
         _curve_section(runs, curve),
-        _table_section(figures),
+        _table_section(runs, figures),
         _distribution_section(runs, distribution),
         _sample_section(runs, pictures),
+        sheet_section(runs, sheets),
         _note_section(runs, notes),
         _fact_section(runs, figures),
         _closing(),
@@ -99,7 +109,7 @@ def _lede(figures: Sequence[Figures]) -> str:
     return (
         f'<p class="lede">Of {f.images:,} images, the smoothed classifier gets a fraction of '
         f"<b>{decimal(f.clean)}</b> right; a fraction of <b>{decimal(f.accuracy[place])}</b> is "
-        f"right and certified at radius {short(f.radii[place])}: no "
+        f"right and certified at radius {escape(with_unit(short(f.radii[place]), f.measure))}: no "
         f"{escape(f.measure.below('that'))} alters the answer{claim}.</p>"
     )
 
@@ -118,9 +128,8 @@ def _cards(f: Figures) -> str:
     cards = [(decimal(f.clean), "right at radius 0 (smoothed classifier)")]
     middle = len(f.radii) // 2
     if f.radii[middle] > 0:
-        cards.append(
-            (decimal(f.accuracy[middle]), f"certified accuracy at r = {f.radii[middle]:g}")
-        )
+        at = escape(with_unit(f"{f.radii[middle]:g}", f.measure))
+        cards.append((decimal(f.accuracy[middle]), f"certified accuracy at r = {at}"))
     cards += [
         (decimal(f.acr), "average certified radius (ACR)"),
         (decimal(f.abstention), "abstained"),
@@ -152,7 +161,8 @@ def _curve_section(runs: Sequence[Run], curve: str) -> str:
     )
 
 
-def _table_section(figures: Sequence[Figures]) -> str:
+def _table_section(runs: Sequence[Run], figures: Sequence[Figures]) -> str:
+    noisy = "transformed" if any(map(transformation, runs)) else "noisy"
     radii = [f"r = {short(r)}" for r in figures[0].radii]
     others = ["ACR", "abstained", "mean radius of right", "images", "draws", "time", "per image"]
     accuracies = [
@@ -171,13 +181,14 @@ def _table_section(figures: Sequence[Figures]) -> str:
     ]
     return (
         f"<section><h2>Figures</h2>{_table(figures, radii, accuracies)}"
-        f'<p class="note">Certified accuracy at radius r, and its pointwise {_PERCENT} interval. '
+        f'<p class="note">Certified accuracy at radius r ({escape(figures[0].measure.axis)}), and '
+        f"its pointwise {_PERCENT} interval. "
         "r = 0: the images that the smoothed classifier gets right.</p>"
         f"{_table(figures, others, rest)}"
         '<p class="note">ACR: average certified radius over all images, 0 for those that are not '
         "right. The mean radius of the right ones is secondary: it rewards giving up on hard "
-        "images. Draws: noisy images classified, n₀ and n together. All of it in full precision: "
-        "<code>table.csv</code>.</p></section>"
+        f"images. Draws: {noisy} images classified, n₀ and n together. All of it in full "
+        "precision: <code>table.csv</code>.</p></section>"
     )
 
 
@@ -235,26 +246,29 @@ def _sample_section(runs: Sequence[Run], pictures: Sequence[Sequence[Picture]]) 
             blocks.append(f'{name}<div class="samples">{cards}</div>')
     if not blocks:
         return ""
+    moved = any(map(transformation, runs))
+    beside = "transformed by one draw of the parameters" if moved else "one draw of the noise"
     return (
-        "<section><h2>Images, clean and under noise</h2>"
+        f"<section><h2>Images, clean and {'transformed' if moved else 'under noise'}</h2>"
         f'{"".join(blocks)}<p class="note">A mix of verdicts chosen to be looked at, not a sample '
-        "to judge accuracy by. Beside each: one draw of the noise, clipped to [0, 1] for the eye "
-        "alone. The radius of a wrong answer says that the answer, wrong as it is, does not "
+        f"to judge accuracy by. Beside each: {beside}, clipped to [0, 1] for the eye alone. The "
+        " radius of a wrong answer says that the answer, wrong as it is, does not "
         "change.</p></section>"
     )
 
 
 def _sample(p: Picture, run: Run) -> str:
-    tiny = ' class="tiny"' if p.width < 100 else ""
+    tiny = ' class="tiny"' if p.width < TINY else ""
+    noisy = "under noise" if transformation(run) is None else "transformed"
     words = {"right": "Right", "wrong": "Wrong", "abstained": "Abstained"}[p.verdict]
     answer = f", answered {escape(p.predicted)}" if p.verdict == "wrong" else ""
-    claim = radius_words(p)
+    claim = escape(radius_words(p, run.measure))
     if run.guarantee != "certified":
         claim += f" ({escape(guarantee_words(run))})" if p.verdict != "abstained" else ""
     return (
         f'<figure class="sample"><div class="pair"><img{tiny} src="{p.clean}" '
         f'alt="image {p.index}, {escape(p.label)}"><img{tiny} src="{p.noisy}" '
-        f'alt="image {p.index} under noise"></div><p><span class="pill {p.verdict}">{words}</span>'
+        f'alt="image {p.index} {noisy}"></div><p><span class="pill {p.verdict}">{words}</span>'
         f": {escape(p.label)}{answer}<br>{claim}<br>"
         f'<span class="small">image {p.index}</span></p></figure>'
     )

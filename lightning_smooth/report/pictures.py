@@ -1,4 +1,4 @@
-"""The sample images of a run, clean beside noisy, with what was found about them."""
+"""The sample images of a run, clean beside noisy or transformed, with what was found about them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from lightning_smooth.records.measure import Measure
 from lightning_smooth.records.reading import samples_path
 from lightning_smooth.records.runs import RECORDS, Run, run_folder
 from lightning_smooth.types import ABSTAIN
 
 _MOST = 12
 _MOST_BYTES = 2_000_000
+_NORMS = ("l2", "l1", "linf")
+
+TINY = 100
+"""Images less wide than this, in pixels, are shown with their pixels as squares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +36,7 @@ class Picture:
     Attributes:
         index: its index in the data set.
         clean: the image, as the source of an HTML image.
-        noisy: the same under one draw of the noise.
+        noisy: the same under one draw of the noise, of pixels or of a transformation's parameters.
         width: its width in pixels.
         verdict: `right`, `wrong` or `abstained`.
         label: name of the true class.
@@ -56,13 +61,10 @@ def load_pictures(run: Run) -> tuple[list[Picture], list[str]]:
         Up to 12 pictures, wrong and abstained ones first, right ones by radius; and notes on what
         could not be read. Both are empty where the run kept no samples.
     """
-    folder = run_folder(run)
-    if folder is None:
+    path = samples_of(run)
+    if path is None:
         return [], []
-    path = samples_path(run.path if run.path.is_file() else folder / RECORDS)
     name = path.name
-    if not path.is_file():
-        return [], []
     try:
         index, clean, noisy = _read(path)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -80,8 +82,8 @@ def load_pictures(run: Run) -> tuple[list[Picture], list[str]]:
     pictures = [
         Picture(
             index=i,
-            clean=_source(clean[places[i]]),
-            noisy=_source(noisy[places[i]]),
+            clean=source(clean[places[i]]),
+            noisy=source(noisy[places[i]]),
             width=clean.shape[-1],
             verdict=_verdict(verdicts[i]),
             label=_class_name(verdicts[i]["label"], names),
@@ -91,6 +93,28 @@ def load_pictures(run: Run) -> tuple[list[Picture], list[str]]:
         for i in chosen
     ]
     return pictures, notes
+
+
+def samples_of(run: Run) -> Path | None:
+    """The file of the sample images that `run` kept, if there is one."""
+    folder = run_folder(run)
+    if folder is None:
+        return None
+    path = samples_path(run.path if run.path.is_file() else folder / RECORDS)
+    return path if path.is_file() else None
+
+
+def transformation(run: Run) -> str | None:
+    """The transformation whose parameters `run` draws; None where it adds noise to pixels."""
+    certifier = (run.header or {}).get("certifier")
+    named = certifier.get("transform") if isinstance(certifier, Mapping) else None
+    return None if named is None else str(named)
+
+
+def class_of(run: Run, index: int) -> str:
+    """Name of the true class of an image; `unknown` where there is no record of it."""
+    labels = run.frame.loc[run.frame["index"] == index, "label"]
+    return _class_name(labels.iloc[0], _class_names(run)) if len(labels) else "unknown"
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
@@ -160,19 +184,35 @@ def _class_name(number: Any, names: Sequence[str]) -> str:
     return names[int(number)] if 0 <= number < len(names) else str(number)
 
 
-def _source(image: NDArray[np.uint8]) -> str:
+def source(image: NDArray[np.uint8]) -> str:
+    """An image (1 or 3, H, W) of 8 bits as the source of an HTML image."""
     return "data:image/png;base64," + base64.b64encode(png(image)).decode("ascii")
 
 
-def radius_words(picture: Picture) -> str:
+def with_unit(radius: str, measure: Measure) -> str:
+    """A radius and its unit; norms of pixels have none.
+
+    >>> from lightning_smooth.records.measure import measure
+    >>> with_unit("9.5", measure("degrees", {})), with_unit("0.5", measure("l2", {}))
+    ('9.5 degrees', '0.5')
+    """
+    if measure.unit in _NORMS:
+        return radius
+    return f"{radius} {'times the box' if measure.unit == 'box' else measure.unit}"
+
+
+def radius_words(picture: Picture, measure: Measure) -> str:
     """Say what is certified of `picture`; the radius rounded down, as it must stay true.
 
-    >>> radius_words(Picture(index=0, clean="", noisy="", width=1, verdict="right", label="7",
-    ...     predicted="7", radius=0.9999))
-    'certified within 0.999'
+    >>> from lightning_smooth.records.measure import measure
+    >>> seven = Picture(index=0, clean="", noisy="", width=1, verdict="right", label="7",
+    ...     predicted="7", radius=0.9999)
+    >>> radius_words(seven, measure("l2", {})), radius_words(seven, measure("pixels", {}))
+    ('certified within 0.999', 'certified within 0.999 pixels')
     """
     if picture.verdict == "abstained":
         return "nothing certified"
     if math.isnan(picture.radius):
         return "radius unknown"
-    return f"certified within {math.floor(picture.radius * 1000) / 1000:.3f}"
+    rounded = f"{math.floor(picture.radius * 1000) / 1000:.3f}"
+    return f"certified within {with_unit(rounded, measure)}"

@@ -15,6 +15,7 @@ from lightning_smooth.report.export import export_logs
 from lightning_smooth.report.page import page
 from lightning_smooth.report.pictures import load_pictures
 from lightning_smooth.report.render import inline_svg, save_png, save_svg
+from lightning_smooth.report.sheet import load_sheet
 from lightning_smooth.report.tables import (
     MOST_RADII,
     Figures,
@@ -67,8 +68,8 @@ def write_report(
     Args:
         paths: run folders, records files or published logs, in the order to show them.
         out: the folder to write; made where missing, its report replaced where there is one.
-        radii: radii of the tables, in the runs' norm of pixels in [0, 1]; by default 0, 0.25, ...
-            up to the largest radius seen.
+        radii: radii of the tables, in the unit of the runs' radii; by default an even grid up to
+            the largest radius seen, or the radii that were decided.
         title: title of the page.
         common: whether to keep only the images that every run has.
         export: `tsv` writes each run, as it is reported, as a published log as well (`log-*.tsv`,
@@ -89,7 +90,11 @@ def write_report(
     _make(folder)
     figures = tuple(figures_of(run, wanted) for run in runs)
     loaded = [load_pictures(run) for run in runs]
-    notes = tuple((*run.notes, *found) for run, (_, found) in zip(runs, loaded, strict=True))
+    sheets = [load_sheet(run) for run in runs]
+    notes = tuple(
+        (*run.notes, *found, *more)
+        for run, (_, found), (_, more) in zip(runs, loaded, sheets, strict=True)
+    )
     title = title or _title(runs)
     plot = curve_figure(runs)
     curve = save_svg(plot, "curve")
@@ -105,6 +110,7 @@ def write_report(
             f"Distribution of p_lower or radius: {names}",
         ),
         pictures=[pictures for pictures, _ in loaded],
+        sheets=[sheet for sheet, _ in sheets],
         notes=notes,
     )
     return ReportFiles(

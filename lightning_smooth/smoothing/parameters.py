@@ -79,17 +79,22 @@ class ParameterNoise(Law):
 
     def perturb(self, image: Tensor, drawn: Tensor) -> Tensor:
         """See `Law.perturb`: the image transformed by parameters (B, P)."""
-        return self.transform(image[None], drawn)
+        return self._transformed(image[None], drawn)
 
     def perturbed(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """See `Law.perturbed`."""
-        return self.transform(images, self.theta(len(images), generator).to(images.device))
+        return self._transformed(images, self.theta(len(images), generator).to(images.device))
 
     def theta(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw parameters (count, P), float64, for training."""
         size = (count, len(self.laws))
         drawn = torch.rand(size, generator=generator, dtype=torch.float64, device=generator.device)
         return self._theta(drawn.cpu().numpy().clip(2.0**-54, 1 - 2.0**-53))
+
+    def _transformed(self, images: Tensor, theta: Tensor) -> Tensor:
+        # Autocast is for the model alone: what is rounded to bfloat16 on the way does not compose.
+        with torch.autocast(images.device.type, enabled=False):
+            return self.transform(images, theta)
 
     def _theta(self, uniform: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Tensor:
         theta = self.transform.identity().repeat(len(uniform), 1)
