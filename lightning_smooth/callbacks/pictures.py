@@ -109,7 +109,10 @@ def contact_sheet(
         steps = values_over(parameter, low, high)
         if len(steps) == 1:
             continue
-        theta = law.transform.theta(**{parameter.name: steps})
+        theta = law.transform.identity().repeat(len(steps), 1)
+        theta[:, law.transform.names.index(parameter.name)] = torch.tensor(
+            steps, dtype=torch.float64
+        )
         tiles.append(_bytes(law.transform(image[None], theta)))
         parameters += [parameter] * len(steps)
         values += steps
@@ -153,7 +156,7 @@ def values_over(parameter: Parameter, low: float, high: float, count: int = TILE
     below = min(max(round(steps * share), int(low < still)), steps - int(high > still))
     values = [*np.linspace(low, still, below + 1), *np.linspace(still, high, steps - below + 1)]
     found = sorted({float(round(v) if parameter.whole else v) for v in values})
-    return [v for v in found if parameter.allows(torch.tensor([v], dtype=torch.float64))]
+    return [v for v in found if parameter.allows(v)]
 
 
 def _attacked(law: ParameterLaw, radius: float) -> tuple[float, float]:
@@ -168,8 +171,8 @@ def _range_words(box: bool, radius: float) -> str:
     if box:
         return "over the box of attacks"
     if radius > 0:
-        return "up to the largest radius that was certified of any image of this run"
-    return "up to where 68 % of the noise lies, as this run certified no image"
+        return "up to the largest radius of any image of this run"
+    return "up to where 68 % of the noise lies, as no image of this run has a radius"
 
 
 def _spread(certificates: list[Certificate], count: int) -> list[Certificate]:

@@ -8,7 +8,7 @@ theorem 1. THEORY sections 4 to 6.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from lightning_smooth.certify.stopping import Deciding
 from lightning_smooth.certify.voting import VotingCertifier
@@ -20,7 +20,9 @@ from lightning_smooth.maths.targets import Ball, ScaledBox, Target
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.parameters import ParameterNoise
 from lightning_smooth.transforms.base import Transform
-from lightning_smooth.types import Precision
+from lightning_smooth.types import Guarantee, Precision
+
+T = TypeVar("T", bound="ParameterCertifier")
 
 
 class ParameterCertifier(VotingCertifier):
@@ -44,6 +46,7 @@ class ParameterCertifier(VotingCertifier):
         InputError: as for `GaussianCertifier`; or laws, box and transformation do not fit.
     """
 
+    guarantee: ClassVar[Guarantee] = "estimated"
     law: ParameterNoise
 
     def __init__(
@@ -88,10 +91,13 @@ class ParameterCertifier(VotingCertifier):
         return self.target.needed(radius)
 
     def _target(self, box: Box | None) -> Target:
+        coupled = self.transform.coupled
+        if coupled is not None and not set(coupled) & set(self.laws):
+            coupled = None  # neither is drawn, and no attack on either is certified
         if box is not None:
-            return ScaledBox(self.laws, box, coupled=self.transform.coupled)
+            return ScaledBox(self.laws, box, coupled=coupled)
         units = {p.unit for p in self.transform.parameters if p.name in self.laws}
-        if len(units) > 1 or self.transform.coupled:
+        if len(units) > 1 or coupled:
             raise InputError(
                 f"Expected a `box` of attacks, as {', '.join(self.laws)} have no unit in common: "
                 "give (least, greatest) for each."
@@ -105,8 +111,7 @@ class ParameterCertifier(VotingCertifier):
             "target": self.target.describe(),
         }
 
-    def _fixed(self, n0: int, n: int) -> ParameterCertifier:
-        kind = BaseSPTCertifier if self.guarantee == "estimated" else ResolvableCertifier
+    def _like(self, kind: type[T], n0: int, n: int) -> T:
         return kind(
             self.transform,
             self.laws,
@@ -139,6 +144,10 @@ class ResolvableCertifier(ParameterCertifier):
     """
 
     method = "resolvable"
+    guarantee = "certified"
+
+    def _fixed(self, n0: int, n: int) -> ResolvableCertifier:
+        return self._like(ResolvableCertifier, n0, n)
 
     def _target(self, box: Box | None) -> Target:
         if self.transform.composition == "none":
@@ -148,6 +157,11 @@ class ResolvableCertifier(ParameterCertifier):
                 "estimate; integer translations of other paddings can be enumerated."
             )
         coupled = set(self.transform.coupled or ())
+        if self.transform.composition != "additive" and not coupled:
+            raise InputError(
+                "Expected a transformation whose parameters add, or e^k (x + b), but "
+                f"{self.transform!r} composes in another way, for which there is no radius here."
+            )
         if 0 < len(coupled & set(self.laws)) < len(coupled):
             raise InputError(
                 f"Expected laws of both {' and '.join(sorted(coupled))}, which act on each other, "
@@ -169,7 +183,9 @@ class BaseSPTCertifier(ParameterCertifier):
     """
 
     method = "base spt"
-    guarantee = "estimated"
+
+    def _fixed(self, n0: int, n: int) -> BaseSPTCertifier:
+        return self._like(BaseSPTCertifier, n0, n)
 
 
 class SequentialResolvableCertifier(Deciding, ResolvableCertifier):

@@ -167,10 +167,11 @@ def target_from(laws: Mapping[str, Mapping[str, Any]], described: Mapping[str, A
             return Ball(noise, str(described["unit"]))
         box = {name: (float(low), float(high)) for name, (low, high) in described["box"].items()}
         first, second = described.get("coupled") or (None, None)
+    except InputError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"Expected the description of a target, but got {described!r} "
-            f"under {laws!r}."
+            f"Expected the description of a target, but got {described!r} under {laws!r}."
         ) from error
     coupled = None if first is None or second is None else (str(first), str(second))
     return ScaledBox(noise, box, coupled=coupled)

@@ -5,6 +5,7 @@ from lightning_smooth.models.lenet import LeNet
 from lightning_smooth.models.normalize import Normalize, normalization
 from lightning_smooth.models.resnet import CifarResNet
 from lightning_smooth.models.small import SmallConvNet
+from lightning_smooth.models.standardize import Standardized
 from lightning_smooth.models.timm import TimmModel
 from lightning_smooth.models.torchvision import TorchvisionModel
 from lightning_smooth.models.weights import load_weights, read_state_dict
@@ -14,6 +15,7 @@ __all__ = [
     "LeNet",
     "Normalize",
     "SmallConvNet",
+    "Standardized",
     "TimmModel",
     "TorchvisionModel",
     "fingerprint",

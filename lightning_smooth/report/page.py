@@ -105,12 +105,12 @@ def _lede(figures: Sequence[Figures]) -> str:
         )
     f = figures[0]
     place = len(f.radii) // 2
+    radius = short(f.radii[place])
     claim = "" if f.guarantee == "certified" else f" (guarantee: {escape(f.guarantee)})"
     return (
         f'<p class="lede">Of {f.images:,} images, the smoothed classifier gets a fraction of '
         f"<b>{decimal(f.clean)}</b> right; a fraction of <b>{decimal(f.accuracy[place])}</b> is "
-        f"right and certified at radius {escape(with_unit(short(f.radii[place]), f.measure))}: no "
-        f"{escape(f.measure.below('that'))} alters the answer{claim}.</p>"
+        f"right and certified at radius {radius}: no {escape(f.measure.below(radius))} alters the answer{claim}.</p>"
     )
 
 
@@ -223,10 +223,13 @@ def _distribution_section(runs: Sequence[Run], distribution: str) -> str:
     known = [bool(run.frame["p_lower"].notna().all()) and len(run.frame) > 0 for run in runs]
     words = []
     if any(known):
+        steps = "as Gaussian noise has it"
+        if not any(map(transformation, runs)):  # their laws, and boxes, have steps of their own
+            steps = "so that equal steps are equal steps of radius"
         words.append(
             "p_lower is the lower confidence bound of the probability that the base classifier "
-            "gives the certified class under noise. The axis is stretched so that equal steps are "
-            "equal steps of radius; at and below 0.5 (dotted line) the classifier abstains."
+            f"gives the certified class under noise. The axis is stretched {steps}; at and below "
+            "0.5 (dotted line) the classifier abstains."
         )
     if not all(known):
         words.append("Published logs hold no p_lower: for them the radius itself is shown.")
@@ -251,7 +254,7 @@ def _sample_section(runs: Sequence[Run], pictures: Sequence[Sequence[Picture]]) 
     return (
         f"<section><h2>Images, clean and {'transformed' if moved else 'under noise'}</h2>"
         f'{"".join(blocks)}<p class="note">A mix of verdicts chosen to be looked at, not a sample '
-        f"to judge accuracy by. Beside each: {beside}, clipped to [0, 1] for the eye alone. The "
+        f"to judge accuracy by. Beside each: {beside}, clipped to [0, 1] for the eye alone. The"
         " radius of a wrong answer says that the answer, wrong as it is, does not "
         "change.</p></section>"
     )

@@ -1,4 +1,4 @@
-"""The sample images of a run, clean beside noisy or transformed, with what was found about them."""
+"""The sample images of a run, clean beside noisy (or transformed), with what was found of them."""
 
 from __future__ import annotations
 

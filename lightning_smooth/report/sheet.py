@@ -6,7 +6,6 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,10 @@ from numpy.typing import NDArray
 
 from lightning_smooth.records.runs import Run
 from lightning_smooth.report.pictures import TINY, class_of, samples_of, source, transformation
+
+_TILES = ("parameter", "unit", "value", "identity")
+_MOST_SIDE = 160
+"""Pixels of a tile, beyond which it is reduced: it is shown no larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,40 +87,31 @@ def load_sheet(run: Run) -> tuple[Sheet | None, list[str]]:
         return None, [f"{path.name} holds no contact sheet that can be read: {error}"]
     if held is None:
         return None, []
-    pixels = held["sheet"]
-    tiles = [
-        (
-            str(name),
-            str(unit),
-            Tile(value=number(value), identity=bool(still), source=source(image)),
-        )
-        for name, unit, value, still, image in zip(
-            *(held[f"sheet_{key}"] for key in ("parameter", "unit", "value", "identity")),
-            pixels,
-            strict=True,
-        )
-    ]
-    strips = tuple(
-        Strip(parameter=name, unit=unit, tiles=tuple(tile for *_, tile in group))
-        for (name, unit), group in groupby(tiles, key=lambda tile: tile[:2])
-    )
+    labels = [held[f"sheet_{key}"].tolist() for key in _TILES]
+    strips: dict[tuple[str, str], list[Tile]] = {}
+    for name, unit, value, still, image in zip(*labels, held["sheet"], strict=True):
+        tile = Tile(value=number(value), identity=bool(still), source=_shown(image))
+        strips.setdefault((str(name), str(unit)), []).append(tile)
     index = int(held["sheet_index"])
     sheet = Sheet(
         index=index,
         label=class_of(run, index),
-        width=pixels.shape[-1],
+        width=held["sheet"].shape[-1],
         transform=str(held["sheet_transform"]),
         reach=str(held["sheet_range"]),
-        strips=strips,
+        strips=tuple(
+            Strip(parameter=name, unit=unit, tiles=tuple(some))
+            for (name, unit), some in strips.items()
+        ),
     )
     return sheet, []
 
 
 def number(value: float) -> str:
-    """A value in three digits, with a minus sign as wide as a plus.
+    r"""A value in three digits, with a minus sign as wide as a plus.
 
-    >>> number(-22.5), number(0.0), number(1 / 3)
-    ('−22.5', '0', '0.333')
+    >>> number(0.0), number(1 / 3), number(-22.5) == "\N{MINUS SIGN}22.5"
+    ('0', '0.333', True)
     """
     return f"{value:.3g}".replace("-", "\u2212")
 
@@ -131,19 +125,18 @@ def sheet_section(runs: Sequence[Run], sheets: Sequence[Sheet | None]) -> str:
         (f"<h3>{escape(run.name)}</h3>" if len(runs) > 1 else "") + _figure(sheet)
         for run, sheet in found
     ]
-    return (
-        f"<section><h2>The transformation, end to end</h2>{''.join(blocks)}"
-        '<p class="note">Of several parameters each is shown alone, the others at their identity. '
-        "Clipped to [0, 1] for the eye alone: what is certified is not clipped.</p></section>"
-    )
+    return f"<section><h2>The transformation, end to end</h2>{''.join(blocks)}</section>"
 
 
 def _figure(sheet: Sheet) -> str:
+    most = max((len(strip.tiles) for strip in sheet.strips), default=1)
+    alone = " Each parameter alone, the others at their identity." if len(sheet.strips) > 1 else ""
     return (
-        f'<figure class="sheet"><div class="wide" tabindex="0">'
-        f"{''.join(_strip(sheet, strip) for strip in sheet.strips)}</div>"
-        f"<figcaption>Image {sheet.index} ({escape(sheet.label)}) under "
-        f"<code>{escape(sheet.transform)}</code>, {escape(sheet.reach)}.</figcaption></figure>"
+        f'<figure class="sheet"><div class="wide" tabindex="0"><div class="strips" '
+        f'style="--tiles:{most}">{"".join(_strip(sheet, strip) for strip in sheet.strips)}</div>'
+        f"</div><figcaption>Image {sheet.index} ({escape(sheet.label)}) under "
+        f"<code>{escape(sheet.transform)}</code>, {escape(sheet.reach)}.{alone} Clipped to [0, 1] "
+        "for the eye alone.</figcaption></figure>"
     )
 
 
@@ -159,6 +152,16 @@ def _strip(sheet: Sheet, strip: Strip) -> str:
     return f'<p class="strip-name"><b>{name}</b>, {unit}</p><div class="strip">{tiles}</div>'
 
 
+def _shown(image: NDArray[np.uint8]) -> str:
+    """The source of a tile, as large as it is shown."""
+    step = -(-max(image.shape[1:]) // _MOST_SIDE)
+    if step == 1:
+        return source(image)
+    height, width = (side // step for side in image.shape[1:])
+    blocks = image[:, : height * step, : width * step].reshape(-1, height, step, width, step)
+    return source(blocks.mean(axis=(2, 4)).round().astype(np.uint8))
+
+
 def _read(path: Path) -> dict[str, NDArray[Any]] | None:
     """The arrays of the sheet; None in files that have none."""
     with np.load(path, allow_pickle=False) as held:
@@ -170,10 +173,12 @@ def _read(path: Path) -> dict[str, NDArray[Any]] | None:
         raise ValueError(
             f"expected `sheet` (T, 1 or 3, H, W) of 8 bits, but got {pixels.shape} {pixels.dtype}"
         )
-    for key in ("parameter", "unit", "value", "identity"):
+    for key in _TILES:
         if found[f"sheet_{key}"].shape != pixels.shape[:1]:
             raise ValueError(f"expected `sheet_{key}` to have one entry for each tile")
     for key in ("index", "transform", "range"):
         if found[f"sheet_{key}"].shape != ():
             raise ValueError(f"expected `sheet_{key}` to be one entry")
+    for key, kind in (("value", np.float64), ("index", np.int64)):
+        found[f"sheet_{key}"] = found[f"sheet_{key}"].astype(kind)
     return found

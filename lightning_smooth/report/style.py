@@ -55,6 +55,18 @@ vertical-align:-.05em}
 .sample img{width:100%;height:auto;display:block;border-radius:3px;background:var(--ground)}
 .sample img.tiny{image-rendering:pixelated}
 .sample p{margin:.45rem 0 0;font-size:.875rem;line-height:1.4}
+.sheet .wide{padding:3px}
+.strips{width:min-content;min-width:100%}
+.strip{display:grid;grid-template-columns:repeat(var(--tiles),minmax(76px,114px));gap:8px}
+.strip-name{position:sticky;left:0;width:max-content;margin:.2rem 0 .35rem;font-size:.9rem}
+.strip+.strip-name{margin-top:1rem}
+.tile img{width:100%;height:auto;display:block;border-radius:3px;background:var(--ground)}
+.tile img.tiny{image-rendering:pixelated}
+.tile p{margin:.3rem 0 0;font-size:.8rem;line-height:1.3;color:var(--muted);
+font-variant-numeric:tabular-nums}
+.tile b{color:var(--ink)}
+.still img{outline:3px solid var(--link);outline-offset:-1px}
+.still p,.still b{color:var(--link)}
 .pill{font-weight:650}
 .right{color:var(--right)}.wrong{color:var(--wrong)}.abstained{color:var(--abstained)}
 ul{margin:.4rem 0;padding-left:1.2rem;font-size:.9rem}

@@ -33,6 +33,9 @@ Stream = Literal[
     "validation selection",
     "validation estimation",
     "picture",
+    "attack",
+    "attack ranking",
+    "attack verdict",
 ]
 """What draws are for; those of different streams are independent.
 

@@ -59,7 +59,13 @@ def test_two_processes_train_into_one_folder(run):
     assert (run / "checkpoints" / "best.ckpt").exists()
 
 
-@pytest.mark.parametrize(("devices", "limit"), [(2, 31), (3, 31), (3, 4)])
+SLOW = pytest.mark.slow  # three processes on two cores
+
+
+@pytest.mark.parametrize(
+    ("devices", "limit"),
+    [(2, 31), pytest.param(3, 31, marks=SLOW), pytest.param(3, 4, marks=SLOW)],
+)
 def test_any_number_of_processes_gives_the_same_records(run, devices, limit, tmp_path):
     # uneven shards, all of them
     shell("-m", "lightning_smooth", "certify", *BASE, f"--trainer.devices={devices}",
@@ -69,7 +75,7 @@ def test_any_number_of_processes_gives_the_same_records(run, devices, limit, tmp
     assert not (tmp_path / "records.parts").exists()
 
 
-@pytest.mark.parametrize(("devices", "limit"), [(2, 3), (3, 2)])
+@pytest.mark.parametrize(("devices", "limit"), [(2, 3), pytest.param(3, 2, marks=SLOW)])
 def test_processes_that_share_draws_give_the_same_records(run, devices, limit, tmp_path):
     # one image more than is recorded already, and fewer images than processes
     for asked in (1, limit):
@@ -80,6 +86,7 @@ def test_processes_that_share_draws_give_the_same_records(run, devices, limit, t
     assert verdicts(tmp_path) == verdicts(run)[:limit]
 
 
+@SLOW
 def test_more_processes_than_images_are_a_sentence(run, tmp_path):
     said = shell("-m", "lightning_smooth", "certify", *BASE, "--trainer.devices=2",
                  "--trainer.strategy=ddp", "--data.limit=1", f"--output.folder={tmp_path}",

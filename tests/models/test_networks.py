@@ -19,6 +19,7 @@ from lightning_smooth.models import (
     LeNet,
     Normalize,
     SmallConvNet,
+    Standardized,
     TimmModel,
     TorchvisionModel,
     read_state_dict,
@@ -275,3 +276,22 @@ def test_the_published_mnist_network_has_this_size():
     assert LeNet(3, 32, num_classes=7)(torch.rand(2, 3, 32, 32)).shape == (2, 7)
     with pytest.raises(InputError, match="image_size"):
         LeNet(image_size=12)
+
+
+def test_standardized_images_have_one_brightness_and_contrast():
+    model = Standardized(LeNet())
+    image = torch.rand(3, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.allclose(model(image), model(3.0 * (image - 0.4)), atol=1e-5)
+        plain = LeNet()
+        plain.load_state_dict(model.model.state_dict())
+        by_hand = (image - image.mean((1, 2, 3), True)) / image.std((1, 2, 3), False, keepdim=True)
+        assert torch.allclose(model(image), plain(by_hand), atol=1e-5)
+
+
+def test_standardized_has_a_gradient_at_an_image_without_contrast():
+    image = torch.full((1, 1, 28, 28), 0.5, requires_grad=True)
+    Standardized(LeNet())(image).sum().backward()
+    assert image.grad.isfinite().all()
+    with pytest.raises(InputError, match="eps"):
+        Standardized(LeNet(), eps=0.0)

@@ -1,0 +1,114 @@
+"""Every image that a transformation makes of one, by parameters that give each of them once.
+
+Source: Pei et al., "Towards Practical Verification of Machine Learning: The Case of Computer
+Vision Systems" (VeriVis), 2017; THEORY section 9.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_smooth.errors import InputError, check_positive
+from lightning_smooth.transforms.base import Transform
+from lightning_smooth.transforms.pixelate import Pixelate
+from lightning_smooth.transforms.shifts import IntegerTranslation, Padding
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """Parameters of all distinct images, by the size of the attack that makes them.
+
+    A shell is a set of images whose least attacks are of one size. Shell 0 is the image itself.
+
+    Attributes:
+        theta: (N, P) float64, in order of size; of images that are equal, one of the least size.
+        ends: how many rows of `theta` there are up to and including each shell.
+        sizes: size of the attacks of each shell: no smaller attack gives an image of the shell.
+        attained: whether an attack of just that size gives an image of the shell, or only larger
+            ones do.
+    """
+
+    theta: Tensor
+    ends: tuple[int, ...]
+    sizes: tuple[float, ...]
+    attained: bool
+
+    def below(self, shell: int) -> float:
+        """Largest attack, a float, such that no attack up to it gives an image of the shell."""
+        return math.nextafter(self.sizes[shell], 0.0) if self.attained else self.sizes[shell]
+
+
+def listing(transform: Transform, size: tuple[int, int], largest: float) -> Listing:
+    """List every image that attacks up to a size can make.
+
+    Args:
+        transform: `IntegerTranslation`, attacked by whole pixels, of size their l2 norm; or
+            `Pixelate`, of size its strength.
+        size: (height, width) of the images.
+        largest: size of the largest attack, above 0; of `Pixelate`, at most 1.
+
+    Raises:
+        InputError: the transformation has infinitely many images, or `largest` is out of range.
+
+    >>> found = listing(IntegerTranslation("cyclic"), (28, 28), 2.0)
+    >>> len(found.theta), found.ends, [round(s, 4) for s in found.sizes]
+    (13, (1, 5, 9, 13), [0.0, 1.0, 1.4142, 2.0])
+    """
+    largest = check_positive("largest", largest)
+    if isinstance(transform, IntegerTranslation):
+        return _shifts(transform.padding, size, largest)
+    if isinstance(transform, Pixelate):
+        return _levels(transform, size, largest)
+    raise InputError(
+        "Expected a transformation with finitely many images, IntegerTranslation or Pixelate, but "
+        f"got {transform!r}: its parameters cannot be tried one by one."
+    )
+
+
+def _shifts(padding: Padding, size: tuple[int, int], largest: float) -> Listing:
+    height, width = size
+    # Of a shift beyond these, a smaller one shows the same.
+    far = (width // 2, height // 2) if padding == "cyclic" else (width, height)
+    across, down = (min(math.floor(largest), reach) for reach in far)
+    grid = np.meshgrid(np.arange(-across, across + 1), np.arange(-down, down + 1))
+    shifts = np.stack([axis.ravel() for axis in grid], axis=1)
+    squared = (shifts**2).sum(axis=1)
+    order = np.lexsort((shifts[:, 1], shifts[:, 0], squared))
+    order = order[np.sqrt(squared[order]) <= largest]
+    first = np.unique(_shown(padding, size, shifts[order]), axis=0, return_index=True)[1]
+    kept = order[np.sort(first)]
+    squares, counts = np.unique(squared[kept], return_counts=True)
+    return Listing(
+        theta=torch.from_numpy(shifts[kept].astype(np.float64)),
+        ends=tuple(int(end) for end in counts.cumsum()),
+        sizes=tuple(math.sqrt(square) for square in squares),
+        attained=True,
+    )
+
+
+def _shown(padding: Padding, size: tuple[int, int], shifts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N, 2): equal rows where shifts (dx, dy) show the same, whatever the image."""
+    ends = np.array([size[1], size[0]])
+    if padding == "zero":
+        black = (np.abs(shifts) >= ends).any(axis=1, keepdims=True)
+        return np.where(black, ends, shifts)
+    return shifts % (ends if padding == "cyclic" else 2 * ends)
+
+
+def _levels(transform: Pixelate, size: tuple[int, int], largest: float) -> Listing:
+    if largest > 1:
+        raise InputError(f"Expected `largest` to be at most 1 for Pixelate, but got {largest:g}.")
+    changed = [level for level in transform.levels(size)[1:] if level.low < largest]
+    middles = [0.0, *((level.low + level.high) / 2 for level in changed)]
+    return Listing(
+        theta=torch.tensor(middles, dtype=torch.float64)[:, None],
+        ends=tuple(range(1, len(middles) + 1)),
+        sizes=(0.0, *(level.low for level in changed)),
+        attained=False,
+    )
