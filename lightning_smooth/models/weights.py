@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lightning_smooth.errors import InputError
 from lightning_smooth.models.foreign import SHORTCUTS, Match, match, split_normalization
 from lightning_smooth.models.normalize import Normalize
+from lightning_smooth.models.standardize import Standardized
 
 Head = Literal["keep", "new"]
 
@@ -60,6 +61,8 @@ def load_weights(model: nn.Module, path: str | Path, *, head: Head = "keep") -> 
     """
     if head not in ("keep", "new"):
         raise InputError(f"Expected `weights_head` to be 'keep' or 'new', but got {head!r}.")
+    if isinstance(model, Standardized):  # files name the layers of the network inside
+        return load_weights(model.model, path, head=head)
     stored, theirs = split_normalization(read_state_dict(path))
     layers = [(n, m) for n, m in model.named_modules() if isinstance(m, Normalize)]
     aside = {".".join(filter(None, (n, b))) for n, _ in layers for b in ("mean", "std")}

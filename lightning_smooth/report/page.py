@@ -11,14 +11,8 @@ from typing import Any
 
 from lightning_smooth._version import __version__
 from lightning_smooth.records.runs import UNKNOWN, Run
-from lightning_smooth.report.curves import guarantee_words, run_colour
-from lightning_smooth.report.pictures import (
-    TINY,
-    Picture,
-    radius_words,
-    transformation,
-    with_unit,
-)
+from lightning_smooth.report.curves import run_colour
+from lightning_smooth.report.pictures import Picture, sample_section, transformation, with_unit
 from lightning_smooth.report.sheet import Sheet, sheet_section
 from lightning_smooth.report.style import STYLE
 from lightning_smooth.report.tables import (
@@ -80,7 +74,7 @@ def page(
         _curve_section(runs, curve),
         _table_section(runs, figures),
         _distribution_section(runs, distribution),
-        _sample_section(runs, pictures),
+        sample_section(runs, pictures),
         sheet_section(runs, sheets),
         _note_section(runs, notes),
         _fact_section(runs, figures),
@@ -110,7 +104,8 @@ def _lede(figures: Sequence[Figures]) -> str:
     return (
         f'<p class="lede">Of {f.images:,} images, the smoothed classifier gets a fraction of '
         f"<b>{decimal(f.clean)}</b> right; a fraction of <b>{decimal(f.accuracy[place])}</b> is "
-        f"right and certified at radius {radius}: no {escape(f.measure.below(radius))} alters the answer{claim}.</p>"
+        f"right and certified at radius {radius}: no "
+        f"{escape(f.measure.below(radius))} alters the answer{claim}.</p>"
     )
 
 
@@ -237,43 +232,6 @@ def _distribution_section(runs: Sequence[Run], distribution: str) -> str:
     return (
         f'<section><h2>Distribution of {name}</h2><figure><div class="wide">{distribution}</div>'
         f"<figcaption>{' '.join(words)}</figcaption></figure></section>"
-    )
-
-
-def _sample_section(runs: Sequence[Run], pictures: Sequence[Sequence[Picture]]) -> str:
-    blocks = []
-    for run, some in zip(runs, pictures, strict=True):
-        if some:
-            name = f"<h3>{escape(run.name)}</h3>" if len(runs) > 1 else ""
-            cards = "".join(_sample(p, run) for p in some)
-            blocks.append(f'{name}<div class="samples">{cards}</div>')
-    if not blocks:
-        return ""
-    moved = any(map(transformation, runs))
-    beside = "transformed by one draw of the parameters" if moved else "one draw of the noise"
-    return (
-        f"<section><h2>Images, clean and {'transformed' if moved else 'under noise'}</h2>"
-        f'{"".join(blocks)}<p class="note">A mix of verdicts chosen to be looked at, not a sample '
-        f"to judge accuracy by. Beside each: {beside}, clipped to [0, 1] for the eye alone. The"
-        " radius of a wrong answer says that the answer, wrong as it is, does not "
-        "change.</p></section>"
-    )
-
-
-def _sample(p: Picture, run: Run) -> str:
-    tiny = ' class="tiny"' if p.width < TINY else ""
-    noisy = "under noise" if transformation(run) is None else "transformed"
-    words = {"right": "Right", "wrong": "Wrong", "abstained": "Abstained"}[p.verdict]
-    answer = f", answered {escape(p.predicted)}" if p.verdict == "wrong" else ""
-    claim = escape(radius_words(p, run.measure))
-    if run.guarantee != "certified":
-        claim += f" ({escape(guarantee_words(run))})" if p.verdict != "abstained" else ""
-    return (
-        f'<figure class="sample"><div class="pair"><img{tiny} src="{p.clean}" '
-        f'alt="image {p.index}, {escape(p.label)}"><img{tiny} src="{p.noisy}" '
-        f'alt="image {p.index} {noisy}"></div><p><span class="pill {p.verdict}">{words}</span>'
-        f": {escape(p.label)}{answer}<br>{claim}<br>"
-        f'<span class="small">image {p.index}</span></p></figure>'
     )
 
 

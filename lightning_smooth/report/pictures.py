@@ -8,6 +8,7 @@ import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from PIL import Image
 from lightning_smooth.records.measure import Measure
 from lightning_smooth.records.reading import samples_path
 from lightning_smooth.records.runs import RECORDS, Run, run_folder
+from lightning_smooth.report.curves import guarantee_words
 from lightning_smooth.types import ABSTAIN
 
 _MOST = 12
@@ -216,3 +218,41 @@ def radius_words(picture: Picture, measure: Measure) -> str:
         return "radius unknown"
     rounded = f"{math.floor(picture.radius * 1000) / 1000:.3f}"
     return f"certified within {with_unit(rounded, measure)}"
+
+
+def sample_section(runs: Sequence[Run], pictures: Sequence[Sequence[Picture]]) -> str:
+    """HTML of the sample images of runs; empty where there are none."""
+    blocks = []
+    for run, some in zip(runs, pictures, strict=True):
+        if some:
+            name = f"<h3>{escape(run.name)}</h3>" if len(runs) > 1 else ""
+            cards = "".join(_sample(p, run) for p in some)
+            blocks.append(f'{name}<div class="samples">{cards}</div>')
+    if not blocks:
+        return ""
+    moved = any(map(transformation, runs))
+    beside = "transformed by one draw of the parameters" if moved else "one draw of the noise"
+    return (
+        f"<section><h2>Images, clean and {'transformed' if moved else 'under noise'}</h2>"
+        f'{"".join(blocks)}<p class="note">A mix of verdicts chosen to be looked at, not a sample '
+        f"to judge accuracy by. Beside each: {beside}, clipped to [0, 1] for the eye alone. The"
+        " radius of a wrong answer says that the answer, wrong as it is, does not "
+        "change.</p></section>"
+    )
+
+
+def _sample(p: Picture, run: Run) -> str:
+    tiny = ' class="tiny"' if p.width < TINY else ""
+    noisy = "under noise" if transformation(run) is None else "transformed"
+    words = {"right": "Right", "wrong": "Wrong", "abstained": "Abstained"}[p.verdict]
+    answer = f", answered {escape(p.predicted)}" if p.verdict == "wrong" else ""
+    claim = escape(radius_words(p, run.measure))
+    if run.guarantee != "certified":
+        claim += f" ({escape(guarantee_words(run))})" if p.verdict != "abstained" else ""
+    return (
+        f'<figure class="sample"><div class="pair"><img{tiny} src="{p.clean}" '
+        f'alt="image {p.index}, {escape(p.label)}"><img{tiny} src="{p.noisy}" '
+        f'alt="image {p.index} {noisy}"></div><p><span class="pill {p.verdict}">{words}</span>'
+        f": {escape(p.label)}{answer}<br>{claim}<br>"
+        f'<span class="small">image {p.index}</span></p></figure>'
+    )

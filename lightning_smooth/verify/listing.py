@@ -98,7 +98,9 @@ def _shown(padding: Padding, size: tuple[int, int], shifts: NDArray[np.int64]) -
     if padding == "zero":
         black = (np.abs(shifts) >= ends).any(axis=1, keepdims=True)
         return np.where(black, ends, shifts)
-    return shifts % (ends if padding == "cyclic" else 2 * ends)
+    period = ends if padding == "cyclic" else 2 * ends
+    shown: NDArray[np.int64] = shifts % period
+    return shown
 
 
 def _levels(transform: Pixelate, size: tuple[int, int], largest: float) -> Listing:

@@ -10,6 +10,7 @@ from lightning_smooth.models import (
     CifarResNet,
     Normalize,
     SmallConvNet,
+    Standardized,
     TorchvisionModel,
     load_weights,
 )
@@ -321,3 +322,15 @@ def test_a_new_head_forgives_nothing_else(tmp_path):
     with pytest.raises(InputError, match=r"2 missing \(fc\.weight, fc\.bias\)"):
         load_weights(resnet(2), headless)
     load_weights(resnet(2), headless, head="new")
+
+
+def test_standardized_networks_take_files_of_the_network_inside(tmp_path):
+    model = Standardized(SmallConvNet(image_size=16))
+    for network in (SmallConvNet(image_size=16), Standardized(SmallConvNet(image_size=16))):
+        torch.save({"state_dict": network.state_dict()}, tmp_path / "file.pt")
+        load_weights(model, tmp_path / "file.pt")
+        inside = network.model if isinstance(network, Standardized) else network
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(model.model.parameters(), inside.parameters(), strict=True)
+        )

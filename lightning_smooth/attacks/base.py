@@ -1,0 +1,161 @@
+"""What every attack on parameters is: a list of them for each image, of which the worst is kept."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, final
+
+from torch import Tensor, nn
+
+from lightning_smooth.attacks.search import Search, Subject
+from lightning_smooth.attacks.searches import BaseSearch
+from lightning_smooth.certify.base import image_digest
+from lightning_smooth.errors import InputError, check_count
+from lightning_smooth.records.attack import AttackOutcome
+from lightning_smooth.smoothing.checks import check_images
+from lightning_smooth.transforms.base import Transform
+
+Box = Mapping[str, tuple[float, float]]
+"""Name of a parameter -> (least, greatest) value; the others stay at their identity."""
+
+
+class ParameterAttack(ABC):
+    """Tries parameters of a transformation on each image, and keeps those of the largest loss.
+
+    A subclass says which ones, in `_parameters`. The call validates them, transforms, has the
+    classifier answer on the transformed images, and judges the worst of them. Images are not
+    clipped after they were transformed. An attack that finds nothing proves nothing.
+
+    Args:
+        transform: what is done to images.
+        seed: seed of what is drawn.
+        search: the classifier that is attacked, and how: `BaseSearch` (None: with its defaults)
+            for the model itself, `SmoothedSearch` for the smoothed one.
+
+    Raises:
+        InputError: the seed is below 0.
+    """
+
+    method: ClassVar[str]
+
+    def __init__(self, transform: Transform, *, seed: int, search: Search | None) -> None:
+        self.transform = transform
+        self.seed = check_count("seed", seed, least=0)
+        self.search = search or BaseSearch()
+
+    def __repr__(self) -> str:
+        own = ", ".join(f"{name}={value!r}" for name, value in self._settings().items())
+        return f"{type(self).__name__}({self.transform!r}, {own}, {self.search!r})"
+
+    @final
+    def __call__(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, indices: Iterable[int]
+    ) -> list[AttackOutcome]:
+        """Attack images.
+
+        Args:
+            model: base classifier: (B, C, H, W) in [0, 1] -> scores (B, K). Evaluated in eval
+                mode, without gradients; its own modes are put back.
+            images: (B, C, H, W), floating point, in [0, 1].
+            labels: (B,) true classes, integers.
+            indices: the index of each image in its data set, at least 0. With the seed it keys
+                what is drawn: an outcome depends neither on the batch nor on its order.
+
+        Returns:
+            An outcome an image, in their order. Of equal losses, the parameters tried first.
+
+        Raises:
+            InputError: images, labels, indices or the model's answers are not what was expected,
+                or the transformation does not allow the parameters.
+        """
+        if images.ndim != 4:
+            raise InputError(
+                f"Expected `images` (B, C, H, W), but got shape {tuple(images.shape)}."
+            )
+        numbers = [check_count("indices", index, least=0) for index in indices]
+        if labels.is_floating_point() or not len(images) == labels.numel() == len(numbers):
+            raise InputError(
+                f"Expected an integer label and an index for each of {len(images)} images, but got "
+                f"{labels.numel()} labels of {labels.dtype} and {len(numbers)} indices."
+            )
+        if not len(images):
+            return []
+        check_images(images)
+        classes = [check_count("labels", int(label), least=0) for label in labels.flatten()]
+        subjects = [
+            Subject(index, label, image, self._checked(index))
+            for index, label, image in zip(numbers, classes, images.detach(), strict=True)
+        ]
+        findings = self.search(model, self.transform, subjects, seed=self.seed)
+        return [
+            AttackOutcome(
+                index=subject.index,
+                label=subject.label,
+                clean=finding.clean,
+                theta=self._named(subject.theta[finding.worst]),
+                predicted=finding.predicted,
+                loss=finding.loss,
+                tried=len(subject.theta),
+                wrong=finding.wrong,
+                method=self.method,
+                parameters={**self.describe(), "classes": finding.classes},
+                seed=self.seed,
+                seconds=round(finding.seconds, 6),
+                image=image_digest(subject.image),
+            )
+            for subject, finding in zip(subjects, findings, strict=True)
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """The settings on which outcomes depend, in plain types."""
+        return {
+            "method": self.method,
+            "transform": repr(self.transform),
+            **self._settings(),
+            **self.search.describe(),
+            "seed": self.seed,
+        }
+
+    @abstractmethod
+    def _parameters(self, index: int) -> Tensor:
+        """The parameters (k, P), float64, to try on an image: a function of seed and index."""
+
+    @abstractmethod
+    def _settings(self) -> dict[str, Any]:
+        """The attack's own part of `describe`."""
+
+    def _checked(self, index: int) -> Tensor:
+        theta = self._parameters(index)
+        if not len(theta):
+            raise InputError(f"{self!r} has no parameters to try.")
+        return self.transform.check(theta)
+
+    def _named(self, theta: Tensor) -> dict[str, float]:
+        return dict(zip(self.transform.names, theta.tolist(), strict=True))
+
+
+def check_box(transform: Transform, box: Box) -> dict[str, tuple[float, float]]:
+    """Return a box of parameters, if it is one.
+
+    Raises:
+        InputError: it is empty, names a parameter that the transformation has not, or has a range
+            that is upside down, not allowed, or of a whole parameter and without a whole number.
+    """
+    known = {parameter.name: parameter for parameter in transform.parameters}
+    if not box or set(box) - set(known):
+        raise InputError(
+            f"Expected `box` to have ranges of {', '.join(known)}, the parameters of "
+            f"{transform!r}, but got {sorted(box) or 'none'}."
+        )
+    for name, (low, high) in box.items():
+        parameter = known[name]
+        if not (parameter.allows(low) and parameter.allows(high)) or low > high:
+            raise InputError(
+                f"Expected the range of `{name}` in `box` to be (least, greatest), each "
+                f"{parameter.range} ({parameter.unit}), but got ({low:g}, {high:g})."
+            )
+        if parameter.whole and math.ceil(low) > math.floor(high):
+            raise InputError(f"There is no whole number from {low:g} to {high:g} for `{name}`.")
+    return {name: (float(box[name][0]), float(box[name][1])) for name in known if name in box}
