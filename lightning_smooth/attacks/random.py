@@ -115,9 +115,12 @@ class RandomBallAttack(ParameterAttack):
 
     def _whole_points(self) -> NDArray[np.float64]:
         reach, axes = math.floor(self.radius), len(self.transform.parameters)
-        points = np.array(list(itertools.product(range(-reach, reach + 1), repeat=axes)))
+        points: NDArray[np.int64] = np.array(
+            list(itertools.product(range(-reach, reach + 1), repeat=axes))
+        )
         inside = np.sqrt((points**2).sum(axis=1)) <= self.radius
-        return points[inside].astype(np.float64)
+        kept: NDArray[np.float64] = points[inside].astype(np.float64)
+        return kept
 
     def _parameters(self, index: int) -> Tensor:
         axes = len(self.transform.parameters)

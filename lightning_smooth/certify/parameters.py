@@ -104,6 +104,9 @@ class ParameterCertifier(VotingCertifier):
             )
         return Ball(self.laws, units.pop())
 
+    def _radii(self, p_lower: float) -> dict[str, float]:
+        return self.target.radii(p_lower)
+
     def _own(self) -> dict[str, Any]:
         return {
             "transform": repr(self.transform),

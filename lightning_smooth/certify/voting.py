@@ -140,6 +140,11 @@ class VotingCertifier(Certifier):
             seed=self.seed,
         )
 
+    def _radii(self, p_lower: float) -> dict[str, float]:
+        """Radius of each parameter by itself, where several have noise."""
+        del p_lower
+        return {}
+
     def _settings(self) -> dict[str, Any]:
         return {"method": self.method, **self._own(), "n0": self.n0, "n": self.n}
 
@@ -209,6 +214,7 @@ class VotingCertifier(Certifier):
             seconds=0.0,
             votes=sparse(votes),
             votes0=sparse(votes0),
+            radii=self._radii(p_lower) if certified else {},
             looks=looks,
             decisions=decisions or {},
         )

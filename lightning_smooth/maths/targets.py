@@ -19,7 +19,9 @@ from lightning_smooth.maths.resolvable import (
     box_needed,
     box_probability,
     joint_radius,
+    parameter_radii,
 )
+from lightning_smooth.maths.shift import check_lower
 
 _STEPS = 48
 """Halvings of a radius that is searched; it is rounded down by what they leave."""
@@ -31,18 +33,30 @@ class Target(ABC):
     Attributes:
         laws: the noise on each parameter.
         unit: of the radius.
+        coupled: names of the brightness b and the log-contrast k of x -> e^k (x + b), or None.
     """
 
     laws: Laws
     unit: str
+    coupled: tuple[str, str] | None = None
 
     @abstractmethod
     def radius(self, p_lower: float) -> float:
-        """The largest radius that a bound certifies, rounded down; 0 unless it is above 1/2."""
+        """The largest radius that a bound certifies, rounded down; 0 unless it is above 1/2.
+
+        Raises:
+            InputError: `p_lower` is outside [0, 1).
+        """
 
     @abstractmethod
     def needed(self, radius: float) -> float:
         """The bound that a radius needs, rounded up: above 1/2; 1 where none is enough."""
+
+    def radii(self, p_lower: float) -> dict[str, float]:
+        """Radius of each parameter while the others are 0; nothing for one parameter alone."""
+        if len(self.laws) < 2:
+            return {}
+        return parameter_radii(p_lower, self.laws, coupled=self.coupled)
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
@@ -123,6 +137,7 @@ class ScaledBox(Target):
 
     def radius(self, p_lower: float) -> float:
         """See `Target.radius`."""
+        check_lower(p_lower)
         if not p_lower > 0.5 or not self._holds(p_lower, 1e-9):
             return 0.0
         held, above = 1e-9, 1.0

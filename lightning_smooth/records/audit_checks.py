@@ -154,6 +154,24 @@ def _radius(case: Subject) -> list[Problem] | None:
     return [*_compare(c.radius, low, exact, high)]
 
 
+def _radii(case: Subject) -> list[Problem] | None:
+    recorded = case.certificate.radii
+    if case.certificate.abstained or case.verdicts is None:
+        return [Problem("contradiction", recorded, "none for an abstention")] if recorded else None
+    low, exact, high = (verdict.radii for verdict in case.verdicts)
+    if set(recorded) != set(exact):
+        return [Problem("contradiction", f"radii of {sorted(recorded)}", f"of {sorted(exact)}")]
+    if not recorded:
+        return None
+    return [
+        problem
+        for name, radius in recorded.items()
+        for problem in _compare(
+            radius, low.get(name, 0.0) * (1 - BELOW), exact[name], high[name] * (1 + ABOVE)
+        )
+    ]
+
+
 def _decisions(case: Subject) -> list[Problem] | None:
     recorded = case.certificate.decisions
     if case.verdicts is None:
@@ -298,6 +316,7 @@ CHECKS: Final[Mapping[str, tuple[str, Check]]] = {
     "bound": ("p_lower follows from the counts", _bound),
     "verdict": ("predicted follows from the bound", _verdict),
     "radius": ("the radius follows from the bound", _radius),
+    "radii": ("each parameter's radius follows from the bound", _radii),
     "decisions": ("the decisions follow from the bound", _decisions),
     "ledger": ("the ledger adds up to at most alpha", _ledger),
     "guarantee": ("guarantee and unit fit the method", _guarantee),

@@ -262,5 +262,6 @@ _TYPES: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
     "ledger": ("name -> number", lambda value: _is_named(value, _is_real)),
     "parameters": ("name -> value", lambda value: isinstance(value, dict)),
     "decisions": ("target -> text", lambda value: _is_named(value, _is_text)),
+    "radii": ("parameter -> number", lambda value: _is_named(value, _is_real)),
     "looks": ("a list of [draws, hits]", _is_looks),
 }

@@ -28,11 +28,13 @@ class Verdict:
         radius: the radius, in the method's unit, 0 for an abstention; None where only decisions
             are made.
         decisions: for each target asked for: `held`, `not held` or `undecided`.
+        radii: each parameter's own radius, where several have noise.
     """
 
     certified: bool
     radius: float | None
     decisions: Mapping[str, str] = field(default_factory=dict)
+    radii: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -45,7 +46,7 @@ def _sequential(c: Certificate, guarantee: Guarantee) -> Recomputed:
     found = decided(c, target.needed)
     return Recomputed(
         p_lower=found.p_lower,
-        conclude=found.conclude,
+        conclude=lambda p: replace(found.conclude(p), radii=_radii(target, p)),
         guarantee=guarantee,
         radius_unit=target.unit,
         stops_early=True,
@@ -58,10 +59,16 @@ def _fixed(c: Certificate, guarantee: Guarantee) -> Recomputed:
     target, alpha = _target(c), number(c.ledger, "estimation", where="ledger")
     return Recomputed(
         p_lower=clopper_pearson_lower(c.hits, c.n, alpha),
-        conclude=lambda p: Verdict(certified=p > 0.5, radius=target.radius(p)),
+        conclude=lambda p: Verdict(
+            certified=p > 0.5, radius=target.radius(p), radii=_radii(target, p)
+        ),
         guarantee=guarantee,
         radius_unit=target.unit,
     )
+
+
+def _radii(target: Target, p_lower: float) -> dict[str, float]:
+    return target.radii(p_lower) if p_lower > 0.5 else {}
 
 
 def _target(c: Certificate) -> Target:

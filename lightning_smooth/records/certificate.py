@@ -50,6 +50,8 @@ class Certificate:
         decisions: for each target asked for: `held`, `not held` or `undecided`.
         looks: (draws, hits) at every look of a sequential method, up to the `n` and `hits` at
             which it stopped; `p_lower` is then the largest of their bounds. Empty for a fixed n.
+        radii: parameter -> certified radius in its unit while all others are at their identity, for
+            methods with noise on several; they do not hold together. Left out where empty.
         measured: what else the verdict follows from, by name, where votes are not all; the method
             says what. Numbers below 2^63; whole ones keep every digit. Left out where empty.
     """
@@ -76,6 +78,7 @@ class Certificate:
     votes0: Mapping[int, int] = field(default_factory=dict)
     decisions: Mapping[str, str] = field(default_factory=dict)
     looks: tuple[tuple[int, int], ...] = ()
+    radii: Mapping[str, float] = field(default_factory=dict)
     measured: Mapping[str, int | float] = field(default_factory=dict)
 
     @property
@@ -95,7 +98,7 @@ class Certificate:
     def to_json(self) -> str:
         """One line of JSON, without its line end; floats keep every bit."""
         fields = dataclasses.asdict(self)
-        for name in ("looks", "measured"):
+        for name in ("looks", "radii", "measured"):
             if not fields[name]:
                 del fields[name]
         return json.dumps(fields, separators=(",", ":"), allow_nan=False)

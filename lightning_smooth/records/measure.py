@@ -66,6 +66,8 @@ def _range(ends: Any) -> str:
     if not isinstance(ends, list | tuple) or len(ends) != 2:
         return str(ends)
     low, high = ends
+    if not all(isinstance(end, int | float) for end in ends):
+        return f"{low} to {high}"
     return f"±{high:g}" if low == -high else f"{low:g} to {high:g}"
 
 

@@ -137,9 +137,9 @@ def _check_reportable(runs: Sequence[Run]) -> None:
                 f"{len(run.frame)} have none (only decisions were made), so there is no certified "
                 "accuracy to draw. Report runs that certify radii."
             )
-    axes = {run.measure.axis: run.name for run in runs}
-    if len(axes) > 1:
-        listed = ", ".join(f"{axis} ({name})" for axis, name in sorted(axes.items()))
+    attacks = {run.measure.below("r"): run.name for run in runs}
+    if len(attacks) > 1:
+        listed = ", ".join(f"{which} ({name})" for which, name in sorted(attacks.items()))
         raise InputError(
             f"Expected runs whose radii measure the same, but got {listed}: report them apart."
         )

@@ -39,6 +39,10 @@ class Commuting(Compose):
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         super().__init__(transforms)
+        if len(self.transforms) < 2:
+            raise InputError(
+                f"Expected two or more transformations, but got {self.transforms[0]!r}."
+            )
         for place, one in enumerate(self.transforms):
             for other in self.transforms[place + 1 :]:
                 if not (_commute(one, other) or _commute(other, one)):
@@ -47,6 +51,8 @@ class Commuting(Compose):
                         "or are not known to."
                     )
         kinds = {step.composition for step in self.transforms}
+        if "none" in kinds:
+            raise InputError(f"Expected transformations that compose, but got {self!r}.")
         self.composition = "additive" if kinds == {"additive"} else "resolvable"
         self.coupled = next((step.coupled for step in self.transforms if step.coupled), None)
 

@@ -24,6 +24,7 @@ from lightning_smooth.models import (
     TorchvisionModel,
     read_state_dict,
 )
+from lightning_smooth.transforms import GaussianBlur
 
 
 def _parameters(model: nn.Module) -> int:
@@ -295,3 +296,30 @@ def test_standardized_has_a_gradient_at_an_image_without_contrast():
     assert image.grad.isfinite().all()
     with pytest.raises(InputError, match="eps"):
         Standardized(LeNet(), eps=0.0)
+
+
+def test_standardized_shows_what_a_blur_has_left():
+    seen = []
+    model = Standardized(Kept(seen), laplacians=2)
+    torch.manual_seed(0)
+    image = torch.rand(2, 1, 6, 7, dtype=torch.float64)
+    model(image)
+    (maps,) = seen
+    assert maps.shape == (2, 3, 6, 7)
+    assert torch.allclose(maps.mean((2, 3)), torch.zeros(2, 3).double(), atol=1e-12)
+    assert torch.allclose(maps.std((2, 3), False), torch.ones(2, 3).double(), atol=1e-9)
+    # half the second difference of the heat kernel: d/da of the blur at a = 0, here by differences
+    step = torch.full((1, 1), 1e-6, dtype=torch.float64)
+    slope = (GaussianBlur()(image, step) - image) / 1e-6
+    slope = (slope - slope.mean((2, 3), True)) / slope.std((2, 3), False, keepdim=True)
+    assert torch.allclose(maps[:, 1:2], slope, atol=1e-4)
+
+
+class Kept(torch.nn.Module):
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def forward(self, images):
+        self.seen.append(images)
+        return images.flatten(1)
