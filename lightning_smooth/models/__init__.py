@@ -1,5 +1,6 @@
 """Networks that take images in [0, 1]: the normalisation is their first layer."""
 
+from lightning_smooth.models.cyclic import CyclicConvNet
 from lightning_smooth.models.fingerprint import fingerprint
 from lightning_smooth.models.lenet import LeNet
 from lightning_smooth.models.normalize import Normalize, normalization
@@ -12,6 +13,7 @@ from lightning_smooth.models.weights import load_weights, read_state_dict
 
 __all__ = [
     "CifarResNet",
+    "CyclicConvNet",
     "LeNet",
     "Normalize",
     "SmallConvNet",

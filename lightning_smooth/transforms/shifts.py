@@ -37,8 +37,8 @@ class IntegerTranslation(Transform):
     """
 
     parameters = (
-        Parameter(name="dx", unit="pixels", whole=True, usual=(-4.0, 4.0)),
-        Parameter(name="dy", unit="pixels", whole=True, usual=(-4.0, 4.0)),
+        Parameter(name="dx", unit="whole pixels", whole=True, usual=(-4.0, 4.0)),
+        Parameter(name="dy", unit="whole pixels", whole=True, usual=(-4.0, 4.0)),
     )
 
     def __init__(self, padding: Padding = "cyclic") -> None:

@@ -137,9 +137,11 @@ def test_batches_and_neighbours_change_nothing(batch_size, sequential):
     assert found == list(map(plain, alone))
 
 
-def test_the_order_in_which_laws_are_given_does_not_matter():
+def test_the_order_in_which_laws_and_box_are_given_does_not_matter():
     backwards = dict(reversed(LAWS.items()))
-    one, other = (ResolvableCertifier(CHAIN, laws, BOX, n=200) for laws in (LAWS, backwards))
+    turned = dict(reversed(BOX.items()))
+    one = ResolvableCertifier(CHAIN, LAWS, BOX, n=200)
+    other = ResolvableCertifier(CHAIN, backwards, turned, n=200)
     model = network()
     assert plain(one(model, IMAGE, index=0)) == plain(other(model, IMAGE, index=0))
     assert json.dumps(one.describe()) == json.dumps(other.describe())
