@@ -1,7 +1,8 @@
-"""Methods beside Gaussian votes, computed again: exact noise, soft scores, l1, Lipschitz."""
+"""Methods beside Gaussian votes: exact noise, soft scores, l1, Lipschitz, enumeration."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -78,6 +79,30 @@ def lipschitz(c: Certificate) -> Recomputed:
         rounding=number(c.parameters, "rounding", where="parameters"),
     )
     return Recomputed(p_lower=0.0, conclude=partial(_margin_verdict, radius), radius_unit=unit)
+
+
+@audits("enumeration")
+def enumeration(c: Certificate) -> Recomputed:
+    """Up to the nearest image of another answer, which no bound has a part in (section 9)."""
+    if c.n or c.n0 or c.hits or c.alpha or c.ledger or c.votes or c.votes0 or c.looks:
+        raise RecordError("There are draws or a share of alpha, though the method needs none.")
+    transform = str(c.parameters.get("transform"))
+    whole = transform.startswith("IntegerTranslation(")
+    if not whole and transform != "Pixelate()":
+        raise RecordError(f"{transform} is none of the transformations that can be enumerated.")
+    radius = number(c.parameters, "largest", where="parameters")
+    listed, agreed = (_whole(c.measured, name, where="measured") for name in ("listed", "agreed"))
+    if not 1 <= agreed <= listed or (agreed == listed) != ("nearest" not in c.measured):
+        raise RecordError(f"{agreed} of {listed} images agreed: `nearest` contradicts that.")
+    if "nearest" in c.measured:
+        nearest = number(c.measured, "nearest", where="measured")
+        # A shift of just that size differs; pixelations differ above that strength alone.
+        radius = min(radius, math.nextafter(nearest, 0.0) if whole else nearest)
+    return Recomputed(
+        p_lower=0.0,
+        conclude=partial(_margin_verdict, radius),
+        radius_unit="whole pixels" if whole else "share of pixels",
+    )
 
 
 def _margin_verdict(radius: float | None, p_lower: float) -> Verdict:

@@ -54,8 +54,9 @@ def measure(unit: str, certifier: Mapping[str, Any]) -> Measure:
         box = ", ".join(f"{name} {_range(ends)}" for name, ends in _part(target, "box").items())
         attacks = f"{transform} within {{r}} times the box ({box})"
         return Measure(unit, f"multiple of the box: {box}", attacks)
-    names = ", ".join(laws) or "parameter"
-    if len(laws) > 1:
+    attacked = [*laws] or [str(name) for name in certifier.get("names") or ["parameter"]]
+    names = ", ".join(attacked)
+    if len(attacked) > 1:
         attacks = f"{transform} of ({names}) of ℓ₂ norm below {{r}} {unit}"
         return Measure(unit, f"ℓ₂ norm of ({names}), {unit}", attacks)
     article = "an" if names[0] in "aeiou" else "a"

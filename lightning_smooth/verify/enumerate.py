@@ -131,7 +131,7 @@ class EnumerationCertifier(Certifier):
 
     @property
     def radius_unit(self) -> str:
-        """Unit of the size of an attack."""
+        """Unit of the size of an attack: whole pixels, or a share of them."""
         return self.transform.parameters[0].unit
 
     @property

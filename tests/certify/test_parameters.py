@@ -71,7 +71,12 @@ LAWS = {
 BOX = {"variance": (0, 0.1), "brightness": (-0.05, 0.1), "contrast": (-0.1, 0.05)}
 CASES = {
     "blur": (GaussianBlur(), {"variance": ExponentialLaw(1.0)}, None, "pixels²"),
-    "shift": (IntegerTranslation(), dict.fromkeys(("dx", "dy"), GaussianLaw(1.0)), None, "pixels"),
+    "shift": (
+        IntegerTranslation(),
+        dict.fromkeys(("dx", "dy"), GaussianLaw(1.0)),
+        None,
+        "whole pixels",
+    ),
     "brightness": (Brightness(), {"brightness": LaplaceLaw(0.2)}, None, "value"),
     "chain": (CHAIN, LAWS, BOX, "box"),
 }
@@ -316,7 +321,7 @@ def test_a_part_of_a_chain_needs_no_law_for_the_rest():
     # Neither brightness nor contrast is drawn: the chain is a blur and a translation.
     shifts = dict.fromkeys(("dx", "dy"), GaussianLaw(1.0))
     certifier = ResolvableCertifier(CHAIN, shifts, n=1000)
-    assert certifier.radius_unit == "pixels"
+    assert certifier.radius_unit == "whole pixels"
     assert certifier.radius_of(0.9) == GaussianLaw(1.0).radius(0.9)
     boxed = ResolvableCertifier(CHAIN, {**shifts, "variance": ExponentialLaw(0.5)}, {"dx": (-1, 1)})
     assert boxed.target.describe() == {"box": {"dx": [-1.0, 1.0]}}

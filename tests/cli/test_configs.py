@@ -82,7 +82,7 @@ def test_the_first_line_is_a_command_that_parses(path, capsys, monkeypatch):
     arguments = [a for a in arguments if "STAMP" not in a and a != "--ckpt_path"]
     found = settings([verb, *arguments], capsys)
     certifier = found["certification"]["certifier"]["init_args"]
-    numbers = (certifier.get(name, 0) > 0 for name in ("sigma", "lam", "lipschitz"))
+    numbers = (certifier.get(name, 0) > 0 for name in ("sigma", "lam", "lipschitz", "largest"))
     assert certifier.get("laws") or any(numbers)
     assert found["trainer"]["max_epochs"] > 0
 

@@ -240,7 +240,11 @@ def test_the_report_says_what_a_radius_rules_out(runs, tmp_path, capsys):
     assert words in page
     assert "guarantee: estimated" not in page
     for name, said, axis in [
-        ("ball", "of (dx, dy) of ℓ₂ norm below {} pixels", "ℓ₂ norm of (dx, dy), pixels"),
+        (
+            "ball",
+            "of (dx, dy) of ℓ₂ norm below {} whole pixels",
+            "ℓ₂ norm of (dx, dy), whole pixels",
+        ),
         ("estimate", "no Rotation() of an angle below {} degrees", "angle, degrees"),
     ]:
         files = write_report([runs / name], tmp_path / name)

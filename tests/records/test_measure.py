@@ -50,8 +50,8 @@ def test_norms_of_pixels(unit, axis, below):
         ),
         (
             SHIFT,
-            "ℓ₂ norm of (dx, dy), pixels",
-            "IntegerTranslation(padding='cyclic') of (dx, dy) of ℓ₂ norm below 7 pixels",
+            "ℓ₂ norm of (dx, dy), whole pixels",
+            "IntegerTranslation(padding='cyclic') of (dx, dy) of ℓ₂ norm below 7 whole pixels",
         ),
         (
             BOX,

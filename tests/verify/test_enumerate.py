@@ -173,7 +173,7 @@ def test_nothing_is_drawn_and_nothing_spent():
         network(0), picture(0), index=4, label=1
     )
     assert (c.n, c.n0, c.hits, c.p_lower, c.alpha, dict(c.ledger)) == (0, 0, 0, 0.0, 0.0, {})
-    assert (c.method, c.guarantee, c.radius_unit) == ("enumeration", "certified", "pixels")
+    assert (c.method, c.guarantee, c.radius_unit) == ("enumeration", "certified", "whole pixels")
     assert (c.parameters["largest"], c.parameters["size"]) == (3.0, [5, 6])
     assert c.measured["listed"] == 29  # the whole points of a disc of radius 3
     assert Certificate.from_json(c.to_json()) == c
