@@ -16,6 +16,7 @@ from torch import nn
 from lightning_smooth.errors import DataError, InputError
 from lightning_smooth.models import (
     CifarResNet,
+    CyclicConvNet,
     LeNet,
     Normalize,
     SmallConvNet,
@@ -323,3 +324,16 @@ class Kept(torch.nn.Module):
     def forward(self, images):
         self.seen.append(images)
         return images.flatten(1)
+
+
+def test_cyclic_translations_by_four_pixels_change_no_score():
+    torch.manual_seed(0)
+    model = CyclicConvNet(3, 12, num_classes=5).eval()
+    image = torch.rand(2, 3, 12, 12)
+    with torch.no_grad():
+        scores = model(image)
+        assert scores.shape == (2, 5)
+        assert torch.allclose(model(image.roll((-4, 8), (2, 3))), scores, atol=1e-5)
+        assert not torch.allclose(model(image.roll((1, 0), (2, 3))), scores, atol=1e-5)
+    with pytest.raises(InputError, match="a multiple of 4"):
+        CyclicConvNet(image_size=30)
