@@ -286,6 +286,12 @@ def find_checkpoint(ckpt_path: str | None, folder: Path, weights: str | None = N
     if ckpt_path is None:
         kept = read_summary(folder).get("fit", {}).get("checkpoint")
         ckpt_path = str(folder / kept) if kept else None
+    lost = sorted(folder.glob("checkpoints/*.ckpt")) if ckpt_path is None else []
+    if lost:
+        raise InputError(
+            f"{folder} has checkpoints, {', '.join(path.name for path in lost)}, but its "
+            f"summary.json does not say which one to take: give it, --ckpt_path {lost[0]}."
+        )
     if ckpt_path is None and weights is not None:
         rank_zero_info(f"No checkpoint: the weights of {weights} are taken.")
         return None

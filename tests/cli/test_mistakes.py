@@ -1,6 +1,7 @@
 """Every mistake a user makes at the command line: a sentence, exit status 2, no traceback."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -167,3 +168,10 @@ def test_help_of_the_certifier_states_units(capsys):
     with pytest.raises(SystemExit):
         main(["certify", "--certification.certifier.help=GaussianCertifier"])
     assert "in units of pixels in [0, 1]" in " ".join(capsys.readouterr().out.split())
+
+
+def test_checkpoints_that_no_summary_names_are_not_passed_over(trained, capfd, tmp_path):
+    shutil.copytree(trained / "checkpoints", tmp_path / "checkpoints")
+    words = said(capfd, ["certify", *QUICK, f"--output.folder={tmp_path}"])
+    assert "has checkpoints, best.ckpt, last.ckpt, but its summary.json does not say" in words
+    assert not (tmp_path / "records.jsonl").exists()
