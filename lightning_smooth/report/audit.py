@@ -40,6 +40,9 @@ seed of its record, and audit both files: votes are compared), and that the labe
 a second file of the same images).
 """
 
+_OPTIONAL = ("decisions", "radii")
+"""Checks of what not every method has."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Run the command.
@@ -144,7 +147,7 @@ def _checks(audit: Audit) -> Table:
     for name in ("passed", "failed", "unchecked"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, tally in audit.tallies.items():
-        if name == "decisions" and not tally.passed + tally.failed:
+        if name in _OPTIONAL and not tally.passed + tally.failed:
             continue
         failed = f"[bold red]{tally.failed:,}[/bold red]" if tally.failed else "[dim]0[/dim]"
         left = f"[yellow]{tally.unchecked:,}[/yellow]" if tally.unchecked else "[dim]0[/dim]"
@@ -188,7 +191,7 @@ def _where(fault: Fault, *, several: bool) -> str:
 
 def _conclusion(audit: Audit) -> str:
     left = [name for name, tally in audit.tallies.items() if tally.unchecked]
-    named = ", ".join(name for name in left if name != "decisions")
+    named = ", ".join(name for name in left if name not in _OPTIONAL)
     rest = f" Unchecked where the records do not tell enough: {named}." if named else ""
     if not audit.faults:
         made = sum(tally.passed > 0 for tally in audit.tallies.values())

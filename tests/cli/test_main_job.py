@@ -127,7 +127,9 @@ def test_a_run_s_own_config_repeats_it(trained, checkpoint, tmp_path):
     assert header["certifier"]["n0"] == 20
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
 def test_killed_anywhere_and_run_again_it_ends_with_the_same_records(seed, checkpoint, tmp_path):
     command = ["certify", *QUICK, f"--ckpt_path={checkpoint}", "--data.limit=60"]
     command += ["--certification.certifier.n=2000", "--certification.pictures=0"]
