@@ -177,6 +177,8 @@ def test_a_compiled_model_sees_full_batches_and_votes_the_same(monkeypatch):
 
 @pytest.mark.slow
 def test_torch_compile_itself():
-    one = GaussianCertifier(0.5, n=333, speed=Speed(compile=True))(plain(), IMAGES[0], index=0)
-    other = GaussianCertifier(0.5, n=333)(plain(), IMAGES[0], index=0)
+    model = plain()
+    one = GaussianCertifier(0.5, n=333, speed=Speed(compile=True))(model, IMAGES[0], index=0)
+    other = GaussianCertifier(0.5, n=333)(model, IMAGES[0], index=0)
     assert sum(abs(one.votes[c] - other.votes.get(c, 0)) for c in one.votes) <= 2
+    assert one.parameters["compiled"] is True
