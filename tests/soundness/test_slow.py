@@ -41,7 +41,7 @@ def test_coverage_over_thousands_of_runs(distance, alpha):
 
 
 def test_an_epoch_of_real_mnist_gives_certificates(real_mnist, tmp_path):
-    command = ["--config=configs/mnist.yaml", "--config=configs/trainer/cpu_bf16.yaml"]
+    command = ["--config=configs/mnist.yaml", "--config=configs/trainer/cpu.yaml"]
     command += [f"--data.root={real_mnist}", f"--output.folder={tmp_path}", "--data.skip=200"]
     command += ["--data.limit=50", "--certification.certifier.n=1000", "--trainer.max_epochs=2"]
     os.chdir(ROOT)
