@@ -15,8 +15,8 @@ def keep_memory() -> bool:
     glibc maps every large block from the system and gives it back when it is freed, so that each
     batch pays for fresh pages: training LeNet was 1.3 to 1.6 times slower so, on a CPU
     (scripts/benchmark_certify training). The process is then as large as it was at its largest. It
-    holds for all of the process, so it is for commands to do, not for a library. `MALLOC_MMAP_MAX_` or
-    `MALLOC_TRIM_THRESHOLD_` in the environment leave it as they say.
+    holds for all of the process, so it is for commands to do, not for a library.
+    `MALLOC_MMAP_MAX_` or `MALLOC_TRIM_THRESHOLD_` in the environment leave it as they say.
 
     Returns:
         Whether it was done: not for another C library.
