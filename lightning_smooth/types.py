@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 Guarantee = Literal["certified", "surrogate", "estimated"]
@@ -24,3 +25,6 @@ Precision = Literal["float32", "bf16"]
 They are two functions, with two certificates: certify the one that is deployed. Noise is drawn
 and added in float32 with either.
 """
+
+Box = Mapping[str, tuple[float, float]]
+"""Name of a parameter -> (least, greatest) value, in its unit; those left out stay as they are."""

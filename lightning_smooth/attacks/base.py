@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, ClassVar, final
 
 from torch import Tensor, nn
@@ -16,9 +15,6 @@ from lightning_smooth.errors import InputError, check_count
 from lightning_smooth.records.attack import AttackOutcome
 from lightning_smooth.smoothing.checks import check_images
 from lightning_smooth.transforms.base import Transform
-
-Box = Mapping[str, tuple[float, float]]
-"""Name of a parameter -> (least, greatest) value; the others stay at their identity."""
 
 
 class ParameterAttack(ABC):
@@ -134,28 +130,3 @@ class ParameterAttack(ABC):
 
     def _named(self, theta: Tensor) -> dict[str, float]:
         return dict(zip(self.transform.names, theta.tolist(), strict=True))
-
-
-def check_box(transform: Transform, box: Box) -> dict[str, tuple[float, float]]:
-    """Return a box of parameters, if it is one.
-
-    Raises:
-        InputError: it is empty, names a parameter that the transformation has not, or has a range
-            that is upside down, not allowed, or of a whole parameter and without a whole number.
-    """
-    known = {parameter.name: parameter for parameter in transform.parameters}
-    if not box or set(box) - set(known):
-        raise InputError(
-            f"Expected `box` to have ranges of {', '.join(known)}, the parameters of "
-            f"{transform!r}, but got {sorted(box) or 'none'}."
-        )
-    for name, (low, high) in box.items():
-        parameter = known[name]
-        if not (parameter.allows(low) and parameter.allows(high)) or low > high:
-            raise InputError(
-                f"Expected the range of `{name}` in `box` to be (least, greatest), each "
-                f"{parameter.range} ({parameter.unit}), but got ({low:g}, {high:g})."
-            )
-        if parameter.whole and math.ceil(low) > math.floor(high):
-            raise InputError(f"There is no whole number from {low:g} to {high:g} for `{name}`.")
-    return {name: (float(box[name][0]), float(box[name][1])) for name in known if name in box}

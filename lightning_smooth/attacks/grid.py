@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_smooth.attacks.base import Box, ParameterAttack, check_box
+from lightning_smooth.attacks.base import ParameterAttack
 from lightning_smooth.attacks.search import Search
 from lightning_smooth.errors import check_count
 from lightning_smooth.transforms.base import Transform
+from lightning_smooth.types import Box
 
 
 class GridAttack(ParameterAttack):
@@ -39,7 +40,7 @@ class GridAttack(ParameterAttack):
         self, transform: Transform, box: Box, steps: int, search: Search | None = None
     ) -> None:
         super().__init__(transform, seed=0, search=search)
-        self.box = check_box(transform, box)
+        self.box = transform.check_box(box)
         self.steps = check_count("steps", steps, least=2)
         self.theta = self._grid()
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
 
-from lightning_smooth.attacks.base import Box, ParameterAttack, check_box
+from lightning_smooth.attacks.base import ParameterAttack
 from lightning_smooth.attacks.search import Search
 from lightning_smooth.errors import InputError, check_count, check_positive
 from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, random_words
 from lightning_smooth.transforms.base import Transform
+from lightning_smooth.types import Box
 
 
 class RandomAttack(ParameterAttack):
@@ -47,7 +48,7 @@ class RandomAttack(ParameterAttack):
         search: Search | None = None,
     ) -> None:
         super().__init__(transform, seed=seed, search=search)
-        self.box = check_box(transform, box)
+        self.box = transform.check_box(box)
         self.k = check_count("k", k)
 
     def _parameters(self, index: int) -> Tensor:
@@ -107,9 +108,8 @@ class RandomBallAttack(ParameterAttack):
                 f"Expected a transformation whose parameters have one unit, but {transform!r} has "
                 f"{', '.join(sorted(unit for unit, _ in kinds))}: attack a box with RandomAttack."
             )
-        check_box(
-            transform,
-            {p.name: (p.identity - radius, p.identity + radius) for p in transform.parameters},
+        transform.check_box(
+            {p.name: (p.identity - radius, p.identity + radius) for p in transform.parameters}
         )
         self._points = self._whole_points() if transform.parameters[0].whole else None
 

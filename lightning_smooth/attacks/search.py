@@ -212,9 +212,7 @@ def _transformed(
 ) -> Iterator[tuple[int, Tensor]]:
     """The rows of theta with their images, some of which are made at a time."""
     for start in range(0, len(theta), _CHUNK):
-        # Autocast is for the model alone.
-        with torch.autocast(image.device.type, enabled=False):
-            changed = transform(image[None], theta[start : start + _CHUNK])
+        changed = transform(image[None], theta[start : start + _CHUNK])
         yield from enumerate(changed, start)
 
 

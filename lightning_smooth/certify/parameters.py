@@ -13,14 +13,13 @@ from typing import Any, ClassVar, TypeVar
 from lightning_smooth.certify.stopping import Deciding
 from lightning_smooth.certify.voting import VotingCertifier
 from lightning_smooth.errors import InputError
-from lightning_smooth.maths.resolvable import Box
 from lightning_smooth.maths.sequential import Rule
 from lightning_smooth.maths.shift import ParameterLaw
 from lightning_smooth.maths.targets import Ball, ScaledBox, Target
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.parameters import ParameterNoise
 from lightning_smooth.transforms.base import Transform
-from lightning_smooth.types import Guarantee, Precision
+from lightning_smooth.types import Box, Guarantee, Precision
 
 T = TypeVar("T", bound="ParameterCertifier")
 
@@ -32,8 +31,9 @@ class ParameterCertifier(VotingCertifier):
         transform: what is done to images.
         laws: law of each parameter that is drawn; the others stay at their identity, and no attack
             on them is certified.
-        box: (least, greatest) attack on each parameter: the radius is then in units of the box, 1
-            for the box itself. None for a radius in the unit of the parameters.
+        box: (least, greatest) attack on each parameter, as what is added to its identity: the
+            radius is then in units of the box, 1 for the box itself. None for a radius in the unit
+            of the parameters.
         n0: draws that choose the class to certify.
         n: fresh draws that bound its probability.
         alpha: probability with which a certificate may be wrong.
@@ -53,7 +53,7 @@ class ParameterCertifier(VotingCertifier):
         self,
         transform: Transform,
         laws: Mapping[str, ParameterLaw],
-        box: Mapping[str, tuple[float, float]] | None = None,
+        box: Box | None = None,
         n0: int = 100,
         n: int = 10_000,
         alpha: float = 0.001,
@@ -191,12 +191,12 @@ class BaseSPTCertifier(ParameterCertifier):
         return self._like(BaseSPTCertifier, n0, n)
 
 
-class SequentialResolvableCertifier(Deciding, ResolvableCertifier):
+class DecidingParameters(Deciding, ParameterCertifier):
     """Decides radii fixed beforehand with as few draws as that takes.
 
-    Guarantee and arguments as for `ResolvableCertifier`; radius is the largest of `radii` that is
-    held. A radius is `held`, `not held` or `undecided`, as for `SequentialGaussianCertifier`. With
-    a `box`, radius 1 is the box: `radii: [0, 1]`.
+    A radius is `held`, `not held` or `undecided`, as for `SequentialGaussianCertifier`; the radius
+    of a certificate is the largest that is held. With a `box`, radius 1 is the box:
+    `radii: [0, 1]`.
 
     Args:
         transform: see `ParameterCertifier`.
@@ -213,54 +213,44 @@ class SequentialResolvableCertifier(Deciding, ResolvableCertifier):
         rule: as for `SequentialGaussianCertifier`.
 
     Raises:
-        InputError: as for `ResolvableCertifier`; or a radius is below 0, beyond what `n` draws can
+        InputError: as for `ParameterCertifier`; or a radius is below 0, beyond what `n` draws can
             certify, or none is given.
+    """
+
+    def __init__(
+        self,
+        transform: Transform,
+        laws: Mapping[str, ParameterLaw],
+        radii: Sequence[float],
+        box: Box | None = None,
+        n0: int = 100,
+        n: int = 100_000,
+        alpha: float = 0.001,
+        seed: int = 0,
+        batch_size: int | None = None,
+        precision: Precision = "float32",
+        speed: Speed | None = None,
+        rule: Rule = "looks",
+    ) -> None:
+        super().__init__(transform, laws, box, n0, n, alpha, seed, batch_size, precision, speed)
+        self._decide(radii, rule)
+
+
+class SequentialResolvableCertifier(DecidingParameters, ResolvableCertifier):
+    """`ResolvableCertifier` at radii fixed beforehand, with as few draws as they take.
+
+    Guarantee (`certified`): as for `ResolvableCertifier`. Arguments and errors: see
+    `DecidingParameters`.
     """
 
     method = "resolvable sequential"
 
-    def __init__(
-        self,
-        transform: Transform,
-        laws: Mapping[str, ParameterLaw],
-        radii: Sequence[float],
-        box: Mapping[str, tuple[float, float]] | None = None,
-        n0: int = 100,
-        n: int = 100_000,
-        alpha: float = 0.001,
-        seed: int = 0,
-        batch_size: int | None = None,
-        precision: Precision = "float32",
-        speed: Speed | None = None,
-        rule: Rule = "looks",
-    ) -> None:
-        super().__init__(transform, laws, box, n0, n, alpha, seed, batch_size, precision, speed)
-        self._decide(radii, rule)
 
-
-class SequentialBaseSPTCertifier(Deciding, BaseSPTCertifier):
-    """BaseSPT at radii fixed beforehand, with as few draws as they take.
+class SequentialBaseSPTCertifier(DecidingParameters, BaseSPTCertifier):
+    """`BaseSPTCertifier` at radii fixed beforehand, with as few draws as they take.
 
     Guarantee (`estimated`): as for `BaseSPTCertifier`. Arguments and errors: see
-    `SequentialResolvableCertifier`.
+    `DecidingParameters`.
     """
 
     method = "base spt sequential"
-
-    def __init__(
-        self,
-        transform: Transform,
-        laws: Mapping[str, ParameterLaw],
-        radii: Sequence[float],
-        box: Mapping[str, tuple[float, float]] | None = None,
-        n0: int = 100,
-        n: int = 100_000,
-        alpha: float = 0.001,
-        seed: int = 0,
-        batch_size: int | None = None,
-        precision: Precision = "float32",
-        speed: Speed | None = None,
-        rule: Rule = "looks",
-    ) -> None:
-        super().__init__(transform, laws, box, n0, n, alpha, seed, batch_size, precision, speed)
-        self._decide(radii, rule)

@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from scipy.special import erf, erfc, erfcinv, erfinv
@@ -45,23 +44,13 @@ from lightning_smooth.maths.laws import (
 )
 from lightning_smooth.maths.radius import gaussian_radius
 from lightning_smooth.maths.shift import SLACK, check_lower, gaussian_after
+from lightning_smooth.types import Box
 
 _GAUSSIAN: Final = 2
 """Place of the Gaussian parameters in the order of the laws, see `_rank`."""
 
 Laws = Mapping[str, ParameterLaw]
 """The noise on each parameter, independent of the others."""
-
-Box = Mapping[str, tuple[float, float]]
-"""(least, greatest) attack on a parameter, in its units; 0 for those left out."""
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Noise on one named parameter of a transformation."""
-
-    name: str
-    law: ParameterLaw
 
 
 def box_probability(

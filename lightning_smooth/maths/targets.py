@@ -14,7 +14,6 @@ from typing import Any
 from lightning_smooth.errors import InputError
 from lightning_smooth.maths.laws import law_from
 from lightning_smooth.maths.resolvable import (
-    Box,
     Laws,
     box_needed,
     box_probability,
@@ -22,6 +21,7 @@ from lightning_smooth.maths.resolvable import (
     parameter_radii,
 )
 from lightning_smooth.maths.shift import check_lower
+from lightning_smooth.types import Box
 
 _STEPS = 48
 """Halvings of a radius that is searched; it is rounded down by what they leave."""

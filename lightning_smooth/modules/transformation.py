@@ -17,6 +17,7 @@ from lightning_smooth.modules.copies import agreement, check_weight
 from lightning_smooth.smoothing.checks import check_logits
 from lightning_smooth.smoothing.parameters import ParameterNoise
 from lightning_smooth.transforms.base import Transform
+from lightning_smooth.types import Box
 
 
 class TransformAugmentation(SmoothingModule):
@@ -42,8 +43,8 @@ class TransformAugmentation(SmoothingModule):
         transform: what is done to images.
         laws: law of each parameter that is drawn: that under which the model is certified, or a
             slightly wider one.
-        box: (least, greatest) attack on each parameter that is to be certified; None for no attack
-            beside the noise.
+        box: (least, greatest) attack on each parameter that is to be certified, as what is added
+            to its identity; None for no attack beside the noise.
         widen: factor on the box in training.
         copies: copies of an image in a step.
         sigma: standard deviation of noise on the pixels, in units of [0, 1]; 0 for none. In
@@ -65,7 +66,7 @@ class TransformAugmentation(SmoothingModule):
         model: nn.Module,
         transform: Transform,
         laws: Mapping[str, ParameterLaw],
-        box: Mapping[str, tuple[float, float]] | None = None,
+        box: Box | None = None,
         widen: float = 1.1,
         copies: int = 1,
         sigma: float = 0.0,
@@ -129,15 +130,16 @@ class TransformAugmentation(SmoothingModule):
             return noise + attack
         return self.transform.compose(noise, attack + self.transform.identity())
 
-    def _ends(self, box: Mapping[str, tuple[float, float]]) -> Tensor:
-        unknown = sorted(set(box) - set(self.transform.names))
-        if unknown:
-            raise InputError(
-                f"Expected `box` to have parameters of {self.transform!r}, "
-                f"{', '.join(self.transform.names)}, but got {unknown[0]!r}."
+    def _ends(self, box: Box) -> Tensor:
+        """(P, 2) float64: the widened box, 0 for parameters that it leaves out."""
+        origin = {p.name: p.identity for p in self.transform.parameters}
+        wide = {name: (self.widen * low, self.widen * high) for name, (low, high) in box.items()}
+        if box:
+            self.transform.check_box(
+                {n: (origin.get(n, 0.0) + a, origin.get(n, 0.0) + b) for n, (a, b) in wide.items()}
             )
-        ends = [[self.widen * end for end in box.get(p, (0, 0))] for p in self.transform.names]
-        return torch.tensor(ends, dtype=torch.float64).reshape(-1, 2)
+        ends = [wide.get(name, (0.0, 0.0)) for name in self.transform.names]
+        return torch.tensor(ends, dtype=torch.float64)
 
 
 def _plain(module: TransformAugmentation, box: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_smooth.errors import InputError
-from lightning_smooth.maths.shift import ParameterLaw
+from lightning_smooth.maths.resolvable import Laws
 from lightning_smooth.smoothing.laws import Law
 from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, backend, random_words
 from lightning_smooth.transforms.base import Transform
-
-Laws = Mapping[str, ParameterLaw]
-"""Name of a parameter -> law of what is added to its identity; the others stay there."""
 
 
 class ParameterNoise(Law):
@@ -26,7 +21,8 @@ class ParameterNoise(Law):
 
     Args:
         transform: what is done to images.
-        laws: law of each parameter that is drawn.
+        laws: law of each parameter that is drawn, of what is added to its identity; the others
+            stay there.
 
     Raises:
         InputError: no law is given, or a law is that of a parameter which the transformation has
@@ -79,22 +75,17 @@ class ParameterNoise(Law):
 
     def perturb(self, image: Tensor, drawn: Tensor) -> Tensor:
         """See `Law.perturb`: the image transformed by parameters (B, P)."""
-        return self._transformed(image[None], drawn)
+        return self.transform(image[None], drawn)
 
     def perturbed(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """See `Law.perturbed`."""
-        return self._transformed(images, self.theta(len(images), generator).to(images.device))
+        return self.transform(images, self.theta(len(images), generator).to(images.device))
 
     def theta(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw parameters (count, P), float64, for training."""
         size = (count, len(self.laws))
         drawn = torch.rand(size, generator=generator, dtype=torch.float64, device=generator.device)
         return self._theta(drawn.cpu().numpy().clip(2.0**-54, 1 - 2.0**-53))
-
-    def _transformed(self, images: Tensor, theta: Tensor) -> Tensor:
-        # Autocast is for the model alone: what is rounded to bfloat16 on the way does not compose.
-        with torch.autocast(images.device.type, enabled=False):
-            return self.transform(images, theta)
 
     def _theta(self, uniform: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Tensor:
         theta = self.transform.identity().repeat(len(uniform), 1)

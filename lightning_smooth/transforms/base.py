@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_smooth.errors import InputError
+from lightning_smooth.types import Box
 
 Composition = Literal["additive", "resolvable", "none"]
 """Whether tau(b, tau(a, x)) is tau(c, x) for some c, up to float rounding, whatever x.
@@ -108,7 +109,9 @@ class Transform(ABC):
                 f"Expected as many rows of `theta` as images, or one of either, but got "
                 f"{rows} rows and {count} images."
             )
-        transformed = self._apply(images, theta.to(images.device))
+        # Autocast is for models: what is rounded to bfloat16 on the way does not compose.
+        with torch.autocast(images.device.type, enabled=False):
+            transformed = self._apply(images, theta.to(images.device))
         wanted = rows if count == 1 else count
         return (
             transformed
@@ -195,3 +198,28 @@ class Transform(ABC):
                         f"{parameter.range} ({parameter.unit}), but got {end.item():g}."
                     )
         return theta
+
+    def check_box(self, box: Box) -> dict[str, tuple[float, float]]:
+        """Return a box of parameters, if it is one.
+
+        Raises:
+            InputError: it is empty, names a parameter that the transformation has not, or has a
+                range that is upside down, not allowed, or of a whole parameter and without a whole
+                number.
+        """
+        known = {parameter.name: parameter for parameter in self.parameters}
+        if not box or set(box) - set(known):
+            raise InputError(
+                f"Expected `box` to have ranges of {', '.join(known)}, the parameters of "
+                f"{self!r}, but got {sorted(box) or 'none'}."
+            )
+        for name, (low, high) in box.items():
+            parameter = known[name]
+            if not (parameter.allows(low) and parameter.allows(high)) or low > high:
+                raise InputError(
+                    f"Expected the range of `{name}` in `box` to be (least, greatest), each "
+                    f"{parameter.range} ({parameter.unit}), but got ({low:g}, {high:g})."
+                )
+            if parameter.whole and math.ceil(low) > math.floor(high):
+                raise InputError(f"There is no whole number from {low:g} to {high:g} for `{name}`.")
+        return {name: (float(box[name][0]), float(box[name][1])) for name in known if name in box}

@@ -70,9 +70,7 @@ class ListedParameters(Law):
 
     def perturb(self, image: Tensor, drawn: Tensor) -> Tensor:
         """See `Law.perturb`: the image transformed by parameters (B, P)."""
-        # Autocast is for the model alone.
-        with torch.autocast(image.device.type, enabled=False):
-            return self.transform(image[None], drawn)
+        return self.transform(image[None], drawn)
 
     def perturbed(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """See `Law.perturbed`: the images as they are, which is what is certified."""

@@ -117,8 +117,10 @@ def test_it_trains_with_a_trainer(tmp_path):
 def test_what_is_refused():
     with pytest.raises(InputError, match="`copies` of 2 or more"):
         TransformAugmentation(linear(), *BLUR, consistency=1.0)
-    with pytest.raises(InputError, match="variance, but got 'angle'"):
+    with pytest.raises(InputError, match=r"variance, the parameters of .*, but got \['angle'\]"):
         TransformAugmentation(linear(), *BLUR, {"angle": (0, 1)})
+    with pytest.raises(InputError, match=r"\(least, greatest\), each at least 0 .*\(39.6, 0\)"):
+        TransformAugmentation(linear(), *BLUR, {"variance": (36, 0)})
     with pytest.raises(InputError, match="one or more of variance"):
         TransformAugmentation(linear(), GaussianBlur(), {"angle": GaussianLaw(1.0)})
     with pytest.raises(InputError, match="never below 0"):

@@ -198,3 +198,12 @@ def test_settings_are_checked():
     for size in (0, 4, 2.5):
         with pytest.raises(InputError, match="`size`"):
             SampledGaussianBlur(size)
+
+
+def test_autocast_does_not_reach_what_has_to_compose():
+    image = torch.rand(1, 1, 28, 28)
+    with torch.autocast("cpu", torch.bfloat16):
+        twice = GaussianBlur()(GaussianBlur()(image, torch.tensor([[1.0]])), torch.tensor([[2.0]]))
+        once = GaussianBlur()(image, torch.tensor([[3.0]]))
+    assert once.dtype == torch.float32
+    assert torch.allclose(once, twice, atol=1e-6)
