@@ -15,12 +15,14 @@ from lightning_smooth.certify.sequential import (
     SequentialGaussianCertifier,
 )
 from lightning_smooth.certify.soft import SoftGaussianCertifier
+from lightning_smooth.certify.spt import DistSPTxCertifier
 from lightning_smooth.certify.uniform import UniformCertifier
 
 __all__ = [
     "AdaptiveGaussianCertifier",
     "BaseSPTCertifier",
     "Certifier",
+    "DistSPTxCertifier",
     "ExactGaussianCertifier",
     "GaussianCertifier",
     "LipschitzCertifier",

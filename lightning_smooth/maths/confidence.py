@@ -54,6 +54,20 @@ def clopper_pearson_lower(hits: int, n: int, alpha: float) -> float:
     return bound
 
 
+def clopper_pearson_upper(hits: int, n: int, alpha: float) -> float:
+    """Upper bound of a binomial proportion, wrong with probability at most `alpha`; rounded up.
+
+    Args:
+        hits: number of successes, 0..n.
+        n: number of independent draws, at least 1.
+        alpha: failure probability, in (0, 1).
+
+    >>> round(clopper_pearson_upper(0, 400, 0.001), 6)
+    0.017121
+    """
+    return min(1.0, math.nextafter(1 - clopper_pearson_lower(n - hits, n, alpha), 2.0))
+
+
 def clopper_pearson_interval(
     hits: NDArray[Any] | int, n: int, confidence: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -99,6 +99,15 @@ class Thresholds(Decider):
             for threshold, given_up in zip(self.thresholds, self._given_up, strict=True)
         ]
 
+    def hopeless(self, n: int, hits: int) -> bool:
+        """Whether every threshold that is not held would be given up, at a look or between two."""
+        return all(
+            self.p_lower >= threshold or given_up or binom.cdf(hits, n, needed) <= FUTILITY
+            for threshold, given_up, needed in zip(
+                self.thresholds, self._given_up, self._needed, strict=True
+            )
+        )
+
     def _enough(self, n: int, hits: int) -> bool:
         for place, needed in enumerate(self._needed):
             self._given_up[place] |= bool(binom.cdf(hits, n, needed) <= FUTILITY)

@@ -9,6 +9,7 @@ from lightning_smooth.models.small import SmallConvNet
 from lightning_smooth.models.standardize import Standardized
 from lightning_smooth.models.timm import TimmModel
 from lightning_smooth.models.torchvision import TorchvisionModel
+from lightning_smooth.models.vignetted import Vignetted
 from lightning_smooth.models.weights import load_weights, read_state_dict
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Standardized",
     "TimmModel",
     "TorchvisionModel",
+    "Vignetted",
     "fingerprint",
     "load_weights",
     "normalization",

@@ -16,6 +16,7 @@ from lightning_smooth.errors import InputError
 from lightning_smooth.models.foreign import SHORTCUTS, Match, match, split_normalization
 from lightning_smooth.models.normalize import Normalize
 from lightning_smooth.models.standardize import Standardized
+from lightning_smooth.models.vignetted import Vignetted
 
 Head = Literal["keep", "new"]
 
@@ -61,7 +62,7 @@ def load_weights(model: nn.Module, path: str | Path, *, head: Head = "keep") -> 
     """
     if head not in ("keep", "new"):
         raise InputError(f"Expected `weights_head` to be 'keep' or 'new', but got {head!r}.")
-    if isinstance(model, Standardized):  # files name the layers of the network inside
+    if isinstance(model, Standardized | Vignetted):  # files name the layers of the network inside
         return load_weights(model.model, path, head=head)
     stored, theirs = split_normalization(read_state_dict(path))
     layers = [(n, m) for n, m in model.named_modules() if isinstance(m, Normalize)]

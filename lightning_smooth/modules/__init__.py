@@ -4,6 +4,7 @@ from lightning_smooth.modules.base import SmoothingModule
 from lightning_smooth.modules.consistency import ConsistencyRegularization
 from lightning_smooth.modules.gaussian import GaussianAugmentation
 from lightning_smooth.modules.macer import Macer
+from lightning_smooth.modules.smoothadv import SmoothAdv
 from lightning_smooth.modules.smoothmix import SmoothMix
 from lightning_smooth.modules.stability import StabilityTraining
 from lightning_smooth.modules.transformation import TransformAugmentation
@@ -12,6 +13,7 @@ __all__ = [
     "ConsistencyRegularization",
     "GaussianAugmentation",
     "Macer",
+    "SmoothAdv",
     "SmoothMix",
     "SmoothingModule",
     "StabilityTraining",

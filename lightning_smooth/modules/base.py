@@ -95,6 +95,18 @@ class SmoothingModule(pl.LightningModule, ABC):
             check_labels(labels, check_logits(logits, len(labels)).shape[1])
         return functional.cross_entropy(logits, labels)
 
+    def shown(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images as the model meets them in validation and test.
+
+        Args:
+            images: (B, C, H, W) in [0, 1], of the data set.
+            generator: the one to draw from, on the device of `images`.
+
+        Returns:
+            The images without noise, and under a draw of `law`: both (B, C, H, W).
+        """
+        return images, self.law.perturbed(images, generator)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of the base classifier."""
         logits: Tensor = self.model(laid_out(images, channels_last=self._channels_last))
@@ -227,8 +239,7 @@ class SmoothingModule(pl.LightningModule, ABC):
         generator = torch.Generator(images.device).manual_seed(
             training_seed(-1, self.global_rank, batch_idx)
         )
-        clean = self(images)
-        noisy = self(self.law.perturbed(images, generator))
+        clean, noisy = (self(seen) for seen in self.shown(images, generator))
         figures = {
             "loss": self.cross_entropy(noisy, labels),
             "clean_accuracy": _rate(clean, labels),

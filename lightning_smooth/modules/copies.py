@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -14,6 +16,7 @@ from lightning_smooth.models.weights import Head
 from lightning_smooth.modules.base import SmoothingModule
 from lightning_smooth.smoothing.checks import check_logits
 from lightning_smooth.smoothing.laws import GaussianNoise
+from lightning_smooth.smoothing.smoothed import evaluating
 
 
 class NoisyCopies(SmoothingModule):
@@ -33,6 +36,9 @@ class NoisyCopies(SmoothingModule):
         InputError: sigma is not above 0, or there is no copy.
     """
 
+    not_saved: ClassVar[tuple[str, ...]] = ("model", "optimizer", "scheduler")
+    """Arguments that are no plain hyperparameters."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -45,7 +51,7 @@ class NoisyCopies(SmoothingModule):
         weights_head: Head,
     ) -> None:
         super().__init__(model, optimizer, scheduler, scheduler_interval, weights, weights_head)
-        self.save_hyperparameters(ignore=["model", "optimizer", "scheduler"])
+        self.save_hyperparameters(ignore=self.not_saved)
         self._law = GaussianNoise(sigma)
         self.sigma = self._law.sigma
         self.copies = check_count("copies", copies)
@@ -71,6 +77,24 @@ class NoisyCopies(SmoothingModule):
         noisy = (images + noise).flatten(0, 1)
         logits = check_logits(self(noisy), len(noisy)).float()
         return logits.reshape(*noise.shape[:2], -1)
+
+    def slope(self, images: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
+        """Gradient of -ln q(x)[label], q(x) the mean of the predictions for noisy copies of x.
+
+        Args:
+            images: (B, C, H, W), at which it is taken.
+            labels: (B,) classes.
+            noise: (M, B, C, H, W), the draws that stand for all noise.
+
+        Returns:
+            (B, C, H, W), for each image by itself: take it within `searching`.
+        """
+        start = images.detach().requires_grad_()
+        scores = self.copied(start, noise).log_softmax(dim=2)
+        # ln q up to a constant, which a log-softmax takes away; a sum, as images are apart.
+        loss = len(images) * self.cross_entropy(scores.logsumexp(dim=0), labels)
+        (slope,) = torch.autograd.grad(loss, start)
+        return slope
 
     def copied_cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of logits (M, B, K) and labels (B,) over images and copies."""
@@ -99,6 +123,25 @@ def agreement(logits: Tensor) -> tuple[Tensor, Tensor]:
     """
     mean = logits.softmax(dim=2).mean(dim=0)
     return divergence(mean, logits).mean(), entropy(mean).mean()
+
+
+@contextmanager
+def searching(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode, with gradients, and back as it was."""
+    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def held(images: Tensor, center: Tensor, max_norm: float | None) -> Tensor:
+    """Images (B, C, H, W), brought back to [0, 1] and to an l2 distance from `center` in [0, 1].
+
+    >>> center, far = torch.full((1, 1, 1, 2), 0.5), torch.tensor([[[[0.5, 9.0]]]])
+    >>> held(far, center, 0.25).flatten(), held(far, center, None).flatten()
+    (tensor([0.5000, 0.7500]), tensor([0.5000, 1.0000]))
+    """
+    if max_norm is not None:
+        images = center + (images - center).renorm(p=2, dim=0, maxnorm=max_norm)
+    return images.clamp(0, 1)
 
 
 def check_weight(name: str, value: float) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -12,8 +10,13 @@ from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError, check_count, check_positive
 from lightning_smooth.models.weights import Head
-from lightning_smooth.modules.copies import NoisyCopies, check_weight, divergence
-from lightning_smooth.smoothing.smoothed import evaluating
+from lightning_smooth.modules.copies import (
+    NoisyCopies,
+    check_weight,
+    divergence,
+    held,
+    searching,
+)
 
 
 class SmoothMix(NoisyCopies):
@@ -133,31 +136,13 @@ class SmoothMix(NoisyCopies):
             (B, C, H, W) in [0, 1] and without a gradient.
         """
         first = found = images
-        with _searching(self.model):
+        with searching(self.model):
             for step in range(self.steps):
                 if step == self.mix_step:
                     first = found
-                start = found.detach().requires_grad_()
-                scores = self.copied(start, noise).log_softmax(dim=2)
-                # ln q up to a constant, which a log-softmax takes away; a sum, as images are apart.
-                loss = len(images) * self.cross_entropy(scores.logsumexp(dim=0), labels)
-                (slope,) = torch.autograd.grad(loss, start)
+                slope = self.slope(found, labels, noise)
                 length = slope.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-                found = start.detach() + self.step_size * slope / (length + 1e-8)
-                found = _held(found, images, self.max_norm)
+                found = found.detach() + self.step_size * slope / (length + 1e-8)
+                found = held(found, images, self.max_norm)
         reach = self.mix_step * self.step_size * self.warmup(self.warmup_epochs)
-        return _held(first, images, reach), found
-
-
-def _held(images: Tensor, center: Tensor, max_norm: float | None) -> Tensor:
-    """Images in [0, 1], within an l2 distance of `center`."""
-    if max_norm is not None:
-        images = center + (images - center).renorm(p=2, dim=0, maxnorm=max_norm)
-    return images.clamp(0, 1)
-
-
-@contextmanager
-def _searching(model: nn.Module) -> Iterator[None]:
-    """Eval mode, with gradients."""
-    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
-        yield
+        return held(first, images, reach), found

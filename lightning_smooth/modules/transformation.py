@@ -13,6 +13,7 @@ from lightning_smooth.errors import InputError, check_count, check_positive
 from lightning_smooth.maths.shift import ParameterLaw
 from lightning_smooth.models.weights import Head
 from lightning_smooth.modules.base import SmoothingModule
+from lightning_smooth.modules.boxes import UniformAttack, plain_box
 from lightning_smooth.modules.copies import agreement, check_weight
 from lightning_smooth.smoothing.checks import check_logits
 from lightning_smooth.smoothing.parameters import ParameterNoise
@@ -90,7 +91,7 @@ class TransformAugmentation(SmoothingModule):
         self.entropy = check_weight("entropy", entropy)
         if self.copies == 1 and self.consistency:
             raise InputError("Expected `copies` of 2 or more, for them to be held together; got 1.")
-        self._box = self._ends(box or {})
+        self._attack = UniformAttack(transform, box, self.widen) if box else None
         self.save_hyperparameters(_plain(self, box))
 
     @property
@@ -121,33 +122,20 @@ class TransformAugmentation(SmoothingModule):
     def theta(self, count: int, generator: torch.Generator) -> Tensor:
         """Parameters (count, P), float64: noise after an attack within the widened box."""
         noise = self._law.theta(count, generator)
-        if not bool((self._box != 0).any()):
+        if self._attack is None:
             return noise
-        low, high = self._box.unbind(dim=1)
-        part = torch.rand(noise.shape, generator=generator, device=generator.device).cpu()
-        attack = low + (high - low) * part.double()
+        attack = self._attack.draw(count, generator)
         if self.transform.composition == "none":
             return noise + attack
         return self.transform.compose(noise, attack + self.transform.identity())
 
-    def _ends(self, box: Box) -> Tensor:
-        """(P, 2) float64: the widened box, 0 for parameters that it leaves out."""
-        origin = {p.name: p.identity for p in self.transform.parameters}
-        wide = {name: (self.widen * low, self.widen * high) for name, (low, high) in box.items()}
-        if box:
-            self.transform.check_box(
-                {n: (origin.get(n, 0.0) + a, origin.get(n, 0.0) + b) for n, (a, b) in wide.items()}
-            )
-        ends = [wide.get(name, (0.0, 0.0)) for name in self.transform.names]
-        return torch.tensor(ends, dtype=torch.float64)
 
-
-def _plain(module: TransformAugmentation, box: Mapping[str, Any] | None) -> dict[str, Any]:
+def _plain(module: TransformAugmentation, box: Box | None) -> dict[str, Any]:
     """Hyperparameters in plain types, for checkpoints and loggers."""
     return {
         "transform": repr(module.transform),
         "laws": {name: law.describe() for name, law in module.law.laws.items()},
-        "box": None if box is None else {name: list(ends) for name, ends in box.items()},
+        "box": plain_box(box),
         **{name: getattr(module, name) for name in ("widen", "copies", "sigma")},
         **{name: getattr(module, name) for name in ("consistency", "entropy")},
     }

@@ -23,6 +23,7 @@ from lightning_smooth.records import (  # noqa: F401 - enter their methods
     audit_more,
     audit_parameters,
     audit_sequential,
+    audit_spt,
 )
 from lightning_smooth.records.audit_lines import Kind
 from lightning_smooth.records.audit_methods import Recomputed, Verdict, known_methods, method_of

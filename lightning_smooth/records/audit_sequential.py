@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from typing import cast
@@ -15,10 +15,21 @@ from lightning_smooth.records.audit_methods import Recomputed, Verdict, audits, 
 from lightning_smooth.records.certificate import Certificate
 
 
-def _rule(c: Certificate) -> Stopping:
-    """The stopping rule of a certificate, if its looks and its ledger are those of the rule."""
+def rule_of(
+    c: Certificate, alpha: float | None = None, ledger: Mapping[str, float] | None = None
+) -> Stopping:
+    """The stopping rule of a certificate, if its looks and its ledger are those of the rule.
+
+    Args:
+        c: the certificate.
+        alpha: what the rule spends; None for all of the certificate's.
+        ledger: how it spends it; None for the whole ledger.
+
+    Raises:
+        RecordError: they are not.
+    """
     most = number(c.parameters, "n", where="parameters")
-    rule = _stopping(str(c.parameters.get("rule")), int(most), c.alpha)
+    rule = _stopping(str(c.parameters.get("rule")), int(most), c.alpha if alpha is None else alpha)
     if not c.looks or tuple(n for n, _ in c.looks) != rule.sizes[: len(c.looks)]:
         raise RecordError(f"The looks are not those of the rule: {rule.sizes[:3]}, ...")
     steps = pairwise([(0, 0), *c.looks])
@@ -26,7 +37,7 @@ def _rule(c: Certificate) -> Stopping:
         raise RecordError(f"The looks are not running counts of hits: {c.looks}.")
     if c.looks[-1] != (c.n, c.hits):
         raise RecordError(f"The last look is {c.looks[-1]}, but the counts are {(c.n, c.hits)}.")
-    if dict(c.ledger) != rule.ledger:
+    if dict(c.ledger if ledger is None else ledger) != rule.ledger:
         raise RecordError(f"The ledger is not that of the rule: {rule.ledger}.")
     return rule
 
@@ -41,7 +52,7 @@ def gaussian_adaptive(c: Certificate) -> Recomputed:
     """The radius of the best bound of all looks, wherever it stopped."""
     sigma = number(c.parameters, "sigma", where="parameters")
     return Recomputed(
-        p_lower=_rule(c).running([hits for _, hits in c.looks]),
+        p_lower=rule_of(c).running([hits for _, hits in c.looks]),
         conclude=lambda p: Verdict(certified=p > 0.5, radius=gaussian_radius(p, sigma)),
         stops_early=True,
     )
@@ -56,7 +67,7 @@ def gaussian_sequential(c: Certificate) -> Recomputed:
 
 def decided(c: Certificate, needed: Callable[[float], float]) -> Recomputed:
     """Decisions of radii, each with the bound that it needs."""
-    rule = _rule(c)
+    rule = rule_of(c)
     try:
         radii = sorted(float(target) for target in c.decisions)
     except ValueError:

@@ -36,6 +36,12 @@ Stream = Literal[
     "attack",
     "attack ranking",
     "attack verdict",
+    "error size",
+    "error",
+    "outer selection",
+    "inner selection",
+    "outer",
+    "inner",
 ]
 """What draws are for; those of different streams are independent.
 
@@ -54,11 +60,13 @@ class NoiseKey:
         seed: the user's seed.
         index: the image's index in its data set.
         stream: what the draws are for.
+        part: number of one of several streams for the same purpose.
     """
 
     seed: int
     index: int
     stream: Stream
+    part: int = 0
 
     def words(self) -> tuple[int, int]:
         """Two 64-bit words that depend on all of the key.
@@ -66,7 +74,8 @@ class NoiseKey:
         >>> NoiseKey(0, 7, "selection").words() == NoiseKey(0, 7, "estimation").words()
         False
         """
-        text = f"lightning_smooth/{self.seed}/{self.index}/{self.stream}".encode()
+        part = f"/{self.part}" if self.part else ""
+        text = f"lightning_smooth/{self.seed}/{self.index}/{self.stream}{part}".encode()
         digest = hashlib.blake2b(text, digest_size=16).digest()
         return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
 

@@ -9,6 +9,7 @@ from lightning_smooth.transforms.geometric import Rotation, Scaling, Shear, Tran
 from lightning_smooth.transforms.kernels import DefocusBlur, MotionBlur
 from lightning_smooth.transforms.photometric import Brightness, BrightnessContrast, Contrast
 from lightning_smooth.transforms.pixelate import Level, Pixelate
+from lightning_smooth.transforms.preprocessing import Preprocessing
 from lightning_smooth.transforms.shifts import IntegerTranslation
 from lightning_smooth.transforms.vignette import PreBlur, Vignette
 from lightning_smooth.transforms.zoom import RotationalBlur, ZoomBlur
@@ -29,6 +30,7 @@ __all__ = [
     "Parameter",
     "Pixelate",
     "PreBlur",
+    "Preprocessing",
     "Rotation",
     "RotationalBlur",
     "SampledGaussianBlur",

@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[2] / "lightning_smooth"
 ORDER = [
     {"errors", "types", "_version", "allocator"},
     {"maths"},
-    {"records", "transforms", "models"},
+    {"records", "transforms"},
+    {"models"},
     {"interpolation", "smoothing", "defenses"},
     {"certify"},
     {"verify", "attacks"},

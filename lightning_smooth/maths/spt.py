@@ -1,0 +1,114 @@
+"""The statistics of SPT: what nested draws show of a classifier that is smoothed twice.
+
+The outer draw b is a hit if the inner classifier h (Gaussian noise on pixels) holds its class
+within l2 distance E of the image transformed by b. Source: Fischer, Baader, Vechev, NeurIPS 2020,
+sections 4 and 5; THEORY section 6. Two steps are ours, and give more for the same draws:
+
+- rho, the probability that an error exceeds E, is taken off after the shift by the attack, not
+  before: P(hit at b + g) - rho > 1/2 is all that the proof needs.
+- An inner test is wrong with probability `level` for a draw that is no hit; as outer draws are
+  independent, so are these mistakes, and P(test passes) <= level + (1 - level) P(hit) accounts
+  for all of them. No alpha is split among the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scipy.special import ndtri
+
+from lightning_smooth.errors import InputError, check_positive, check_probability
+from lightning_smooth.maths.deciding import HELD, NOT_HELD, Thresholds
+from lightning_smooth.maths.radius import gaussian_probability
+from lightning_smooth.maths.sequential import Stopping
+
+_UP = 1 + 16 * 2.0**-53
+
+
+def passes_needed(hit: float, level: float) -> float:
+    """How often inner tests must pass for hits to have a probability, rounded up.
+
+    Args:
+        hit: the probability of a hit that is to be shown, in (0, 1].
+        level: probability with which a test passes a draw that is no hit.
+
+    >>> round(passes_needed(0.9, 0.01), 6)
+    0.901
+    """
+    check_probability("level", level)
+    return min(1.0, (level + (1 - level) * hit) * _UP)
+
+
+def hit_needed(radius: float, scale: float, rho: float) -> float:
+    """Probability of a hit that a radius needs, rounded up: 1 where none is enough.
+
+    After a shift by `radius` it must be above 1/2 + rho: PPF(p) - radius / scale > PPF(1/2 + rho).
+
+    Args:
+        radius: l2 norm of the attack, in the unit of the parameters.
+        scale: standard deviation of the noise on each parameter, in that unit.
+        rho: probability that what two transformations differ from one by exceeds E.
+
+    Raises:
+        InputError: rho is below 0, or an argument is out of its range.
+
+    >>> round(hit_needed(30.0, 30.0, 0.0), 6), round(hit_needed(30.0, 30.0, 0.017), 6)
+    (0.841345, 0.851439)
+    """
+    check_positive("scale", scale)
+    if not rho >= 0:
+        raise InputError(f"Expected `rho` to be at least 0, but got {rho!r}.")
+    if rho >= 0.5:
+        return 1.0
+    lost = scale * float(ndtri(0.5 + rho)) * _UP if rho else 0.0
+    return gaussian_probability((radius + lost) * _UP, scale)
+
+
+class OuterTest:
+    """Decides radii by the tests that passed.
+
+    Args:
+        rule: the bound of the probability that a test passes, at each look.
+        radii: radii that are asked about, in the unit of the parameters.
+        scale: standard deviation of the noise on each parameter.
+        rho: probability that an error exceeds E.
+        level: error rate of an inner test.
+    """
+
+    def __init__(
+        self, rule: Stopping, radii: Sequence[float], scale: float, rho: float, level: float
+    ) -> None:
+        self.radii = tuple(radii)
+        self.needed = [passes_needed(hit_needed(r, scale, rho), level) for r in self.radii]
+        self._answer = passes_needed(hit_needed(0.0, scale, 0.0), level)
+        best = rule.running(rule.sizes)
+        within = [p for p in self.needed if p <= best]
+        # What no count would show is not held; something must be asked of the draws all the same.
+        self.decider = Thresholds(rule, within or [best])
+        self._within = len(within)
+
+    @property
+    def decisions(self) -> dict[str, str]:
+        """`held`, `not held` or `undecided` for each radius."""
+        return self.decided(self.decider.p_lower)
+
+    def decided(self, p_lower: float) -> dict[str, str]:
+        """Decisions as they would be for another bound and the same counts."""
+        said = iter(self.decider.decisions[: self._within])
+        best = self.decider.rule.running(self.decider.rule.sizes)
+        words = {}
+        for radius, needed in zip(self.radii, self.needed, strict=True):
+            word = next(said) if needed <= best else NOT_HELD
+            if needed <= best:
+                word = HELD if p_lower >= needed else "undecided" if word == HELD else word
+            words[repr(radius)] = word
+        return words
+
+    def radius(self, p_lower: float) -> float:
+        """The largest radius that a bound holds; 0 if none."""
+        held = [r for r, needed in zip(self.radii, self.needed, strict=True) if p_lower >= needed]
+        return max(held, default=0.0)
+
+    def certified(self, p_lower: float) -> bool:
+        """Whether the class is the answer at the image itself, which no attack moved."""
+        return p_lower >= self._answer

@@ -1,0 +1,65 @@
+"""DistSPT, computed again: rho from the errors, decisions from the tests (THEORY section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lightning_smooth.errors import RecordError
+from lightning_smooth.maths.confidence import clopper_pearson_upper
+from lightning_smooth.maths.spt import OuterTest
+from lightning_smooth.records.audit_methods import Recomputed, Verdict, audits, number
+from lightning_smooth.records.audit_sequential import rule_of
+from lightning_smooth.records.certificate import Certificate
+
+
+@audits("dist spt x")
+def dist_spt_x(c: Certificate) -> Recomputed:
+    """Decisions of radii by the looks, after rho has been bounded again."""
+    spent = number(c.ledger, "error", where="ledger")
+    measured = {
+        key: number(c.measured, key, where="measured") for key in ("failures", "error_draws")
+    }
+    failures, draws = (int(value) for value in measured.values())
+    wanted = c.parameters.get("error_draws")
+    if not isinstance(wanted, Sequence) or len(wanted) != 2 or wanted[1] != draws:
+        raise RecordError(f"{draws} errors were bounded, but `error_draws` is {wanted!r}.")
+    if not 0 <= failures <= draws:
+        raise RecordError(f"{failures} of {draws} errors are above E.")
+    rho = clopper_pearson_upper(failures, draws, spent)
+    if number(c.measured, "rho", where="measured") < rho * (1 - 1e-12):
+        raise RecordError(
+            f"`rho` is {c.measured['rho']!r}, but {failures} of {draws} give {rho!r}."
+        )
+    radii = c.parameters.get("radii")
+    if not isinstance(radii, Sequence) or sorted(map(repr, radii)) != sorted(c.decisions):
+        raise RecordError(f"The decisions are of {list(c.decisions)}, but `radii` is {radii!r}.")
+    if max(radii) > number(c.parameters, "largest", where="parameters"):
+        raise RecordError(f"Errors were bounded up to {c.parameters['largest']!r} alone.")
+    scale, level = (number(c.parameters, key, where="parameters") for key in ("scale", "level"))
+    rule = rule_of(c, c.alpha - spent, {name: p for name, p in c.ledger.items() if name != "error"})
+    test = OuterTest(rule, [float(radius) for radius in radii], scale, rho, level)
+    for _, hits in c.looks:
+        test.decider.observe(hits)
+
+    def conclude(p: float) -> Verdict:
+        certified = test.certified(p)
+        return Verdict(
+            certified=certified,
+            radius=test.radius(p) if certified else 0.0,
+            decisions=test.decided(p),
+        )
+
+    return Recomputed(
+        p_lower=test.decider.p_lower,
+        conclude=conclude,
+        radius_unit=_unit(c.parameters),
+        stops_early=True,
+    )
+
+
+def _unit(parameters: Mapping[str, object]) -> str:
+    units = {"Rotation()": "degrees", "Translation()": "pixels"}
+    unit = units.get(str(parameters.get("transform")))
+    if unit is None:
+        raise RecordError(f"`transform` is {parameters.get('transform')!r}, none of {list(units)}.")
+    return unit

@@ -1,0 +1,92 @@
+"""DistSPT is computed again from its looks and its errors; what was changed is found."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_smooth.certify import DistSPTxCertifier
+from lightning_smooth.records.audit import audit
+from lightning_smooth.records.store import RecordStore
+from lightning_smooth.transforms import PreBlur, Preprocessing, Rotation
+
+CERTIFIER = DistSPTxCertifier(
+    Rotation(), 15.0, 0.25, [0.0, 5.0, 10.0], preprocessing=Preprocessing(margin=1.0),
+    error_draws=(5, 40), n=150, inner=400,
+)  # fmt: skip
+
+
+class Weighted(nn.Module):
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x):
+        score = (x * self.weight).flatten(1).sum(dim=1) - 0.6 * self.weight.square().sum()
+        return torch.stack([-score, score], dim=1)
+
+
+@pytest.fixture(scope="module")
+def certificates():
+    bar = torch.zeros(1, 1, 12, 12)
+    bar[..., 5:7, 3:9] = 1.0
+    image = PreBlur(5)(bar)[0]
+    return [
+        CERTIFIER(Weighted(weight), image, index=place, label=1)
+        for place, weight in enumerate([image, image * 0.5, image.flip(1).roll(3, 2)])
+    ]
+
+
+def records(path, found):
+    store = RecordStore(path / "records.jsonl")
+    store.recover()
+    header = {"name": "test", "model": "m", "certifier": CERTIFIER.describe(), "data": "d"}
+    store.open({**header, "selection": {"skip": 1, "limit": None, "images": len(found)}})
+    for certificate in found:
+        store.append(certificate)
+    store.merge()
+    return path / "records.jsonl"
+
+
+def test_what_was_measured_passes(certificates, tmp_path):
+    assert certificates[0].radius == 10.0
+    result = audit(records(tmp_path, certificates))
+    assert result.faults == ()
+    assert result.tallies["bound"].passed == result.tallies["decisions"].passed == 3
+
+
+def measured(**changed):
+    return lambda c: dataclasses.replace(c, measured={**c.measured, **changed})
+
+
+def parameters(**changed):
+    return lambda c: dataclasses.replace(c, parameters={**c.parameters, **changed})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        measured(failures=8),
+        measured(failures=-1),
+        measured(failures=41),
+        measured(error_draws=4000),
+        measured(rho=0.001),
+        parameters(scale=60.0),
+        parameters(level=0.2),
+        parameters(radii=[0.0, 5.0]),
+        parameters(largest=5.0),
+        parameters(transform="Shear()"),
+        parameters(error_draws=[5, 4000]),
+        lambda c: dataclasses.replace(c, radius=15.0),
+        lambda c: dataclasses.replace(c, p_lower=c.p_lower * 1.001),
+        lambda c: dataclasses.replace(c, radius_unit="pixels"),
+        lambda c: dataclasses.replace(c, decisions={**c.decisions, "5.0": "not held"}),
+        lambda c: dataclasses.replace(c, ledger={**c.ledger, "error": c.ledger["error"] / 2}),
+        lambda c: dataclasses.replace(c, measured={}),
+    ],
+)
+def test_what_was_changed_is_found(certificates, change, tmp_path):
+    faults = audit(records(tmp_path, [change(certificates[0]), *certificates[1:]])).faults
+    assert faults
+    assert {fault.index for fault in faults} <= {0, None}
