@@ -1,8 +1,10 @@
 """Certifiers: algorithms from (model, image) to a certificate."""
 
 from lightning_smooth.certify.base import Certifier
+from lightning_smooth.certify.dist_spt import DistSPTxCertifier
 from lightning_smooth.certify.exact import ExactGaussianCertifier
 from lightning_smooth.certify.gaussian import GaussianCertifier
+from lightning_smooth.certify.indiv_spt import IndivSPTCertifier
 from lightning_smooth.certify.lipschitz import LipschitzCertifier
 from lightning_smooth.certify.parameters import (
     BaseSPTCertifier,
@@ -15,7 +17,6 @@ from lightning_smooth.certify.sequential import (
     SequentialGaussianCertifier,
 )
 from lightning_smooth.certify.soft import SoftGaussianCertifier
-from lightning_smooth.certify.spt import DistSPTxCertifier
 from lightning_smooth.certify.uniform import UniformCertifier
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "DistSPTxCertifier",
     "ExactGaussianCertifier",
     "GaussianCertifier",
+    "IndivSPTCertifier",
     "LipschitzCertifier",
     "ResolvableCertifier",
     "SequentialBaseSPTCertifier",

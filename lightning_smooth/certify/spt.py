@@ -1,26 +1,22 @@
-"""SPT: rotations and translations, certified although interpolation keeps them from composing.
+"""Smoothing twice: over a transformation that does not compose, and over pixels within it.
 
 Source: Fischer, Baader, Vechev, "Certified Defense to Image Transformations via Randomized
-Smoothing", NeurIPS 2020 (DistSPT, sections 4 and 5); THEORY section 6.
+Smoothing", NeurIPS 2020 (SPT, sections 4 and 5); THEORY section 6.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Generator, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from lightning_smooth.certify.base import Certifier, sparse
 from lightning_smooth.errors import InputError, check_count, check_positive, check_probability
-from lightning_smooth.interpolation.measure import (
-    ROUNDED,
-    MeasuredError,
-    Stored,
-    bounds_of,
-    measure_error,
-)
+from lightning_smooth.interpolation.measure import ROUNDED, Stored
 from lightning_smooth.maths.deciding import HELD, Thresholds
 from lightning_smooth.maths.laws import GaussianLaw
 from lightning_smooth.maths.radius import gaussian_probability
@@ -37,26 +33,38 @@ from lightning_smooth.transforms.geometric import Rotation, Translation
 from lightning_smooth.transforms.preprocessing import Preprocessing
 from lightning_smooth.types import ABSTAIN, Precision
 
-_CANDIDATES = 16
+CANDIDATES = 16
 """Pixel draws for each outer draw that chooses the class."""
 
+VALIDATION = 1 << 40
+"""Streams of validation are numbered from here."""
 
-class DistSPTxCertifier(Certifier):
-    """DistSPT^x: rotations or translations of a clean image, whatever interpolation does.
+
+@dataclass(frozen=True, kw_only=True)
+class Distances:
+    """Within which l2 distance the inner classifier has to hold its class.
+
+    Attributes:
+        rho: bound of the probability that the distance of an outer draw is not enough.
+        possible: whether there is anything to certify.
+        measured: what the certificate says of it.
+    """
+
+    rho: float = 0.0
+    possible: bool = True
+    measured: dict[str, int | float] = field(default_factory=dict)
+
+    def of(self, noise: Tensor) -> list[float]:
+        """The distance of each outer draw b (N, P)."""
+        raise NotImplementedError
+
+
+class SPTCertifier(Certifier):
+    """What certifiers share that smooth over a transformation, and over pixels within it.
 
     The classifier: g(x) = argmax_c P(h(K T_b x) = c), b ~ N(0, scale^2 I), with K the
-    preprocessing and h(y) = argmax_c P(f(y + e) = c), e ~ N(0, sigma^2 I), the inner one.
-
-    Guarantee (`certified`): with probability at least 1 - alpha over the draws, g answers
-    `predicted` at T_g x for every attack g of l2 norm at most `radius`, or the certifier abstained.
-    T is bilinear and 0 outside; `stored` says how T_g x may be rounded. It rests on x being the
-    image that is certified: of an image that was attacked already it says nothing. No maximum in it
-    is sampled.
-
-    How: E is 1.1 times the largest error of `error_draws[0]` draws of b over all attacks, and rho
-    bounds how often the error of another b exceeds it (`interpolation`, `error_draws[1]` fresh
-    draws). An outer draw is a hit if h holds the class within E, which an inner test shows.
-    `maths.spt` makes radii of the hits.
+    preprocessing and h(y) = argmax_c P(f(y + e) = c), e ~ N(0, sigma^2 I), the inner one. A
+    subclass says within which l2 distance h has to hold its class for a draw b to be a hit.
 
     Args:
         transform: Rotation or Translation.
@@ -66,14 +74,13 @@ class DistSPTxCertifier(Certifier):
         largest: greatest attack for which the error is bounded: no radius is larger. None for the
             largest of `radii`.
         preprocessing: K; None for nothing.
-        error_draws: outer draws that choose E, and that bound rho.
-        margin: E is so many times the largest error found.
         stored: how an attack may store its image.
         n0: outer draws that choose the class, each with 16 inner ones.
         n: outer draws at most.
         inner: draws of an inner test at most.
         level: error rate of an inner test, in (0, 1); it costs probability, and no alpha.
-        alpha: probability with which a certificate may be wrong: a fifth for rho.
+        alpha: probability with which a certificate may be wrong.
+        spent: what the subclass spends of it before outer draws are tested.
         seed: seed of all draws.
         batch_size: noisy copies in a forward pass; None to choose.
         precision: arithmetic of the model, as for `GaussianCertifier`.
@@ -83,7 +90,7 @@ class DistSPTxCertifier(Certifier):
         InputError: the transformation is another one, or an argument is out of its range.
     """
 
-    method = "dist spt x"
+    method: ClassVar[str]
 
     def __init__(
         self,
@@ -91,20 +98,19 @@ class DistSPTxCertifier(Certifier):
         scale: float,
         sigma: float,
         radii: Sequence[float],
-        largest: float | None = None,
-        preprocessing: Preprocessing | None = None,
-        error_draws: tuple[int, int] = (100, 400),
-        margin: float = 1.1,
-        stored: Stored = "float32",
-        n0: int = 8,
-        n: int = 1000,
-        inner: int = 2000,
-        level: float = 0.001,
-        alpha: float = 0.01,
-        seed: int = 0,
-        batch_size: int | None = None,
-        precision: Precision = "float32",
-        speed: Speed | None = None,
+        largest: float | None,
+        preprocessing: Preprocessing | None,
+        stored: Stored,
+        n0: int,
+        n: int,
+        inner: int,
+        level: float,
+        alpha: float,
+        spent: float,
+        seed: int,
+        batch_size: int | None,
+        precision: Precision,
+        speed: Speed | None,
     ) -> None:
         super().__init__(
             GaussianNoise(sigma),
@@ -133,10 +139,6 @@ class DistSPTxCertifier(Certifier):
                 f"Expected `largest` above 0 and at most 90, but got {self.largest:g}."
             )
         self.preprocessing = preprocessing
-        self.error_draws = (
-            check_count("error_draws", error_draws[0]), check_count("error_draws", error_draws[1])
-        )  # fmt: skip
-        self.margin = check_positive("margin", margin)
         self.stored: Stored = stored
         if stored not in ROUNDED:
             raise InputError(
@@ -145,12 +147,12 @@ class DistSPTxCertifier(Certifier):
         self.n0, self.n = check_count("n0", n0), check_count("n", n)
         self.inner = check_count("inner", inner)
         self.level = check_probability("level", level)
-        self._spent = self.alpha / 5
-        self._outer = Looks(self.n, self.alpha - self._spent)
+        self._ledger = {"error": spent} if spent else {}
+        self._outer = Looks(self.n, self.alpha - spent)
         self._inner = Looks(self.inner, self.level)
         law = GaussianLaw(self.scale)
-        self._part = 0
         self._parameters = ParameterNoise(transform, dict.fromkeys(transform.names, law))
+        self._part = 0
 
     def __repr__(self) -> str:
         return (
@@ -161,35 +163,19 @@ class DistSPTxCertifier(Certifier):
     @property
     def draws(self) -> int:
         """Forward passes that one image may take."""
-        return _CANDIDATES * self.n0 + self.n * self.inner
+        return CANDIDATES * self.n0 + self.n * self.inner
 
-    def for_validation(self, *, n0: int, n: int) -> DistSPTxCertifier:
-        """See `Certifier.for_validation`: `n` outer draws at most, and a tenth of the errors."""
-        other = type(self)(
-            self.transform,
-            self.scale,
-            self.sigma,
-            self.radii,
-            self.largest,
-            self.preprocessing,
-            (max(1, self.error_draws[0] // 10), max(1, self.error_draws[1] // 10)),
-            self.margin,
-            self.stored,
-            max(1, n0 // _CANDIDATES),
-            n,
-            self.inner,
-            self.level,
-            self.alpha,
-            self.seed,
-            self.batch_size,
-            self.precision,
-            self.speed,
-        )
-        other._part = _VALIDATION
-        return other
+    @abstractmethod
+    def distances(self, image: Tensor, index: int) -> Distances:
+        """Measure how far the inner classifier has to hold its class.
+
+        Args:
+            image: (C, H, W) float64 in [0, 1], on the CPU.
+            index: the image's index in its data set.
+        """
 
     def _settings(self) -> dict[str, Any]:
-        return {"method": self.method, **self._own(), "n0": _CANDIDATES * self.n0, "n": self.n}
+        return {"method": self.method, **self._own(), "n0": CANDIDATES * self.n0, "n": self.n}
 
     def _own(self) -> dict[str, Any]:
         return {
@@ -200,8 +186,6 @@ class DistSPTxCertifier(Certifier):
             "radii": list(self.radii),
             "largest": self.largest,
             "preprocessing": None if self.preprocessing is None else repr(self.preprocessing),
-            "error_draws": list(self.error_draws),
-            "margin": self.margin,
             "stored": self.stored,
             "inner": self.inner,
             "level": self.level,
@@ -211,40 +195,27 @@ class DistSPTxCertifier(Certifier):
         self, smoothed: SmoothedClassifier, image: Tensor, *, index: int
     ) -> Plan[Certificate]:
         image = image.double().cpu()
-        error = self.error(image, index)
+        distances = self.distances(image, index)
         votes0 = yield from self._select(image, index)
-        candidate = int(votes0.argmax())
-        test = OuterTest(self._outer, self.radii, self.scale, error.rho, self.level)
-        needed = gaussian_probability(error.size, self.sigma)
-        reachable = needed <= self._inner.running(self._inner.sizes)
+        test = OuterTest(self._outer, self.radii, self.scale, distances.rho, self.level)
         hits = drawn = passes = 0
-        stop = False
+        largest, stop = 0.0, False
         while not stop:
             wanted = test.decider.draws
-            for seen in self._shown(image, self._key(index, "outer"), drawn, wanted):
+            noise = self._drawn(self._key(index, "outer"), drawn, wanted)
+            far = distances.of(noise) if distances.possible else [0.0] * len(noise)
+            for place, seen in enumerate(self._shown(image, noise)):
                 # A draw that is not tested is a miss: it may be one, and nothing is won by it.
-                if not reachable or (drawn and test.decider.hopeless(drawn, hits)):
+                given_up = drawn + place and test.decider.hopeless(drawn + place, hits)
+                if given_up or not distances.possible:
                     break
-                key = self._key(index, "inner", drawn)
-                held, made = yield from self._tested(seen, key, candidate, needed)
-                hits, passes, drawn = hits + held, passes + made, drawn + 1
+                key = self._key(index, "inner", drawn + place)
+                held, made = yield from self._tested(seen, key, int(votes0.argmax()), far[place])
+                hits, passes, largest = hits + held, passes + made, max(largest, far[place])
             drawn = wanted
             stop = test.decider.observe(hits)
-        return self._certificate(smoothed, index, votes0, test, error, passes)
-
-    def error(self, image: Tensor, index: int) -> MeasuredError:
-        """Bound what interpolation does to an image, by draws of its own.
-
-        Args:
-            image: (C, H, W) in [0, 1].
-            index: the image's index in its data set.
-        """
-        chosen, fresh = (
-            self._drawn(self._key(index, stream), 0, count).squeeze(1)
-            for stream, count in zip(_ERROR_STREAMS, self.error_draws, strict=True)
-        )
-        engine = bounds_of(image, self.transform, self.largest, self.preprocessing, self.stored)
-        return measure_error(engine, chosen, fresh, margin=self.margin, alpha=self._spent)
+        measured = {**distances.measured, "E": largest, "passes": passes}
+        return self._certificate(smoothed, index, votes0, test, measured)
 
     def _key(self, index: int, stream: Stream, part: int = 0) -> NoiseKey:
         return NoiseKey(self.seed, index, stream, self._part + part)
@@ -257,24 +228,27 @@ class DistSPTxCertifier(Certifier):
         ])  # fmt: skip
         return theta[first % BLOCK :][: end - first]
 
-    def _shown(self, image: Tensor, key: NoiseKey, first: int, end: int) -> Tensor:
-        """What the inner classifier sees in outer draws `first` to `end`: (N, C, H, W) float32."""
-        moved = self.transform(image[None], self._drawn(key, first, end))
+    def _shown(self, image: Tensor, noise: Tensor) -> Tensor:
+        """What the inner classifier sees for outer draws (N, P): (N, C, H, W) float32."""
+        moved = self.transform(image[None], noise)
         seen: Tensor = moved if self.preprocessing is None else self.preprocessing(moved)
         return seen.float()
 
     def _select(self, image: Tensor, index: int) -> Plan[Tensor]:
         votes = torch.zeros(1, dtype=torch.int64)
-        key = self._key(index, "outer selection")
-        for place, seen in enumerate(self._shown(image, key, 0, self.n0)):
+        noise = self._drawn(self._key(index, "outer selection"), 0, self.n0)
+        for place, seen in enumerate(self._shown(image, noise)):
             inner = self._key(index, "inner selection", place)
-            votes = votes + (yield Draws(seen, inner, 0, _CANDIDATES))
+            votes = votes + (yield Draws(seen, inner, 0, CANDIDATES))
         return votes
 
     def _tested(
-        self, seen: Tensor, key: NoiseKey, candidate: int, needed: float
+        self, seen: Tensor, key: NoiseKey, candidate: int, distance: float
     ) -> Generator[Draws, Tensor, tuple[bool, int]]:
-        """Whether the class is shown to have the needed probability; draws that it took."""
+        """Whether the class is shown to be held within a distance; draws that it took."""
+        needed = gaussian_probability(distance, self.sigma)
+        if needed > self._inner.running(self._inner.sizes):
+            return False, 0  # no count would show it
         decider, hits, drawn, stop = Thresholds(self._inner, [needed]), 0, 0, False
         while not stop:
             wanted = decider.draws
@@ -289,8 +263,7 @@ class DistSPTxCertifier(Certifier):
         index: int,
         votes0: Tensor,
         test: OuterTest,
-        error: MeasuredError,
-        passes: int,
+        measured: dict[str, int | float],
     ) -> Certificate:
         n, hits = test.decider.path[-1]
         p_lower, candidate = test.decider.p_lower, int(votes0.argmax())
@@ -308,7 +281,7 @@ class DistSPTxCertifier(Certifier):
             n0=int(votes0.sum()),
             p_lower=p_lower,
             alpha=self.alpha,
-            ledger={"error": self._spent, **self._outer.ledger},
+            ledger={**self._ledger, **self._outer.ledger},
             method=self.method,
             parameters={
                 **self._own(),
@@ -324,14 +297,5 @@ class DistSPTxCertifier(Certifier):
             votes0=sparse(votes0),
             decisions=test.decisions,
             looks=tuple(test.decider.path),
-            measured={
-                "E": error.size, "failures": error.failures, "error_draws": error.draws,
-                "rho": error.rho, "passes": passes,
-            },
-        )  # fmt: skip
-
-
-_VALIDATION = 1 << 40
-"""Streams of validation are numbered from here."""
-
-_ERROR_STREAMS: tuple[Stream, Stream] = ("error size", "error")
+            measured=measured,
+        )

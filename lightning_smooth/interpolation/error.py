@@ -184,18 +184,26 @@ class RotationError:
 
     def _everywhere(self, noise: Tensor, angles: Tensor, step: float) -> tuple[Tensor, Tensor]:
         """Norms (N, A) for each b at all angles; |K T_b r_1| (N (A - 1),) between them."""
-        first = self._rotated(angles)
-        bent = self._remainder(angles[:-1] + step / 2, step / 2, step)
-        shape, stack, bent = first.shape[1:], first.flatten(0, 1)[None], bent.flatten(0, 1)[None]
-        ends, bend = [], []
+        at_once = max(1, self.chunk // self.image.numel())
+        ends = [self._at_all(noise, self._rotated(g), g) for g in torch.split(angles, at_once)]
+        bend = []
+        for g in torch.split(angles[:-1] + step / 2, at_once):
+            bent = self._remainder(g, step / 2, step)
+            wrong = self._turned * torch.linalg.vector_norm(bent, dim=(1, 2, 3))
+            bend.append(self._at_all(noise, bent) + wrong)
+        return torch.cat(ends, dim=1), torch.cat(bend, dim=1).flatten()
+
+    def _at_all(self, noise: Tensor, images: Tensor, angles: Tensor | None = None) -> Tensor:
+        """(N, A): |K T_b y| of images y (A, C, H, W); with angles g, |K (T_b y - T_{b+g} x)|."""
+        stack = images.flatten(0, 1)[None]
+        norms = []
         for b in torch.split(noise, max(1, self.chunk // stack.numel())):
-            matrix = rotation_matrix(b)
-            once = self._rotated((b[:, None] + angles).flatten())
-            twice = affine_sample(stack, matrix).reshape(once.shape)
-            ends.append(self._norm(twice - once).view(len(b), -1))
-            bend.append(self._norm(affine_sample(bent, matrix.float()).reshape(-1, *shape)))
-        wrong = self._turned * torch.linalg.vector_norm(bent.view(len(angles) - 1, -1), dim=1)
-        return torch.cat(ends), torch.cat(bend) + wrong.repeat(len(noise))
+            turned = affine_sample(stack, rotation_matrix(b).to(stack.dtype))
+            turned = turned.reshape(-1, *images.shape[1:])
+            if angles is not None:
+                turned = turned - self._rotated((b[:, None] + angles).flatten())
+            norms.append(self._norm(turned).view(len(b), -1))
+        return torch.cat(norms)
 
     def _bend(self, noise: Tensor, place: Tensor, step: float) -> Tensor:
         """(P,): |K T_b r_1| of pieces of the attack, each at its own b."""

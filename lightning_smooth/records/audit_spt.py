@@ -1,4 +1,4 @@
-"""DistSPT, computed again: rho from the errors, decisions from the tests (THEORY section 6)."""
+"""SPT, computed again: rho from the errors, decisions from the tests (THEORY section 6)."""
 
 from __future__ import annotations
 
@@ -16,27 +16,40 @@ from lightning_smooth.records.certificate import Certificate
 def dist_spt_x(c: Certificate) -> Recomputed:
     """Decisions of radii by the looks, after rho has been bounded again."""
     spent = number(c.ledger, "error", where="ledger")
-    measured = {
-        key: number(c.measured, key, where="measured") for key in ("failures", "error_draws")
-    }
-    failures, draws = (int(value) for value in measured.values())
+    failures, draws = (
+        int(number(c.measured, key, where="measured")) for key in ("failures", "error_draws")
+    )
     wanted = c.parameters.get("error_draws")
     if not isinstance(wanted, Sequence) or len(wanted) != 2 or wanted[1] != draws:
         raise RecordError(f"{draws} errors were bounded, but `error_draws` is {wanted!r}.")
     if not 0 <= failures <= draws:
         raise RecordError(f"{failures} of {draws} errors are above E.")
     rho = clopper_pearson_upper(failures, draws, spent)
-    if number(c.measured, "rho", where="measured") < rho * (1 - 1e-12):
-        raise RecordError(
-            f"`rho` is {c.measured['rho']!r}, but {failures} of {draws} give {rho!r}."
-        )
+    said = number(c.measured, "rho", where="measured")
+    if said < rho * (1 - 1e-12):
+        raise RecordError(f"`rho` is {said!r}, but {failures} of {draws} give {rho!r}.")
+    if number(c.measured, "E", where="measured") > number(c.measured, "size", where="measured"):
+        raise RecordError("Draws were tested at an E above the one that rho is of.")
+    return _outer(c, rho, spent)
+
+
+@audits("indiv spt")
+def indiv_spt(c: Certificate) -> Recomputed:
+    """Decisions of radii by the looks; each draw was tested at a distance of its own."""
+    if not number(c.measured, "pieces", where="measured") and c.hits:
+        raise RecordError(f"{c.hits} hits, though the image has no possible original.")
+    return _outer(c, 0.0, 0.0)
+
+
+def _outer(c: Certificate, rho: float, spent: float) -> Recomputed:
     radii = c.parameters.get("radii")
     if not isinstance(radii, Sequence) or sorted(map(repr, radii)) != sorted(c.decisions):
         raise RecordError(f"The decisions are of {list(c.decisions)}, but `radii` is {radii!r}.")
     if max(radii) > number(c.parameters, "largest", where="parameters"):
         raise RecordError(f"Errors were bounded up to {c.parameters['largest']!r} alone.")
     scale, level = (number(c.parameters, key, where="parameters") for key in ("scale", "level"))
-    rule = rule_of(c, c.alpha - spent, {name: p for name, p in c.ledger.items() if name != "error"})
+    ledger = {name: part for name, part in c.ledger.items() if name != "error" or not spent}
+    rule = rule_of(c, c.alpha - spent, ledger)
     test = OuterTest(rule, [float(radius) for radius in radii], scale, rho, level)
     for _, hits in c.looks:
         test.decider.observe(hits)

@@ -1,4 +1,4 @@
-"""DistSPT^x: what it certifies is so, by a classifier whose inner votes are known."""
+"""SPT: what it certifies is so, by a classifier whose inner votes are known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from lightning_smooth.certify import DistSPTxCertifier
+from lightning_smooth.certify import DistSPTxCertifier, IndivSPTCertifier
 from lightning_smooth.errors import InputError
 from lightning_smooth.transforms import PreBlur, Preprocessing, Rotation, Shear, Translation
 
@@ -142,6 +142,44 @@ def test_the_same_certificate_whatever_the_batch() -> None:
     assert one == other
     moved = certifier(seed=1)(model, image, index=4)
     assert moved.measured["E"] != one.measured["E"]
+
+
+def individual(**changed: Any) -> IndivSPTCertifier:
+    settings: dict[str, Any] = {
+        "scale": 15.0, "sigma": 0.3, "radii": [0.0, 2.0, 5.0], "pieces": 64,
+        "preprocessing": Preprocessing(margin=1.0), "n": 200, "inner": 500,
+    }  # fmt: skip
+    return IndivSPTCertifier(**{"transform": Rotation(), **settings, **changed})
+
+
+@pytest.mark.parametrize("angle", [0.0, 3.7, -5.0])
+def test_an_attacked_image_is_certified_with_its_original(angle: float) -> None:
+    image, seen, rotate = blob(), Preprocessing(margin=1.0), Rotation()
+    weight = seen(image[None])[0]
+    model = Linear(weight, 0.4 * float((weight * weight).sum()))
+    g = torch.tensor([[angle]], dtype=torch.float64)
+    attacked = ((rotate(image.double()[None], g)[0] * 255).round() / 255).float()
+    certificate = individual()(model, attacked, index=0, label=1)
+    assert certificate.measured["pieces"] >= 1
+    assert certificate.ledger.keys() == {"looks", "last look"}
+    assert certificate.radius == 5.0
+    b = torch.linspace(-60, 60, 401, dtype=torch.float64)[:, None]
+    density = torch.from_numpy(norm.pdf(b[:, 0].numpy(), scale=15.0))
+    for shown in (attacked, image):
+        votes = model.answers(seen(rotate(shown.double()[None], b))).double()
+        assert float((votes * density).sum() / density.sum()) > 0.5
+
+
+def test_an_attack_on_a_close_call_is_not_certified() -> None:
+    image = blob()
+    coin = Linear(torch.ones(1, SIZE, SIZE), float(Preprocessing(margin=1.0)(image[None]).sum()))
+    assert individual()(coin, image, index=0).radius == 0
+
+
+def test_individual_certificates_have_validation_too() -> None:
+    other = individual().for_validation(n0=64, n=64)
+    assert (other.n, other.n0, other.pieces) == (64, 4, 64)
+    assert individual().describe()["method"] == "indiv spt"
 
 
 @pytest.mark.parametrize(

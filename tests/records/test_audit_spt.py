@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_smooth.certify import DistSPTxCertifier
+from lightning_smooth.certify import DistSPTxCertifier, IndivSPTCertifier
 from lightning_smooth.records.audit import audit
 from lightning_smooth.records.store import RecordStore
 from lightning_smooth.transforms import PreBlur, Preprocessing, Rotation
@@ -38,10 +38,21 @@ def certificates():
     ]
 
 
-def records(path, found):
+def individual():
+    bar = torch.zeros(1, 1, 12, 12)
+    bar[..., 5:7, 3:9] = 1.0
+    image = PreBlur(5)(bar)[0]
+    method = IndivSPTCertifier(
+        Rotation(), 15.0, 0.25, [0.0, 2.0], preprocessing=Preprocessing(margin=1.0),
+        pieces=16, n=150, inner=400,
+    )  # fmt: skip
+    return method, method(Weighted(image), image, index=0, label=1)
+
+
+def records(path, found, certifier=CERTIFIER):
     store = RecordStore(path / "records.jsonl")
     store.recover()
-    header = {"name": "test", "model": "m", "certifier": CERTIFIER.describe(), "data": "d"}
+    header = {"name": "test", "model": "m", "certifier": certifier.describe(), "data": "d"}
     store.open({**header, "selection": {"skip": 1, "limit": None, "images": len(found)}})
     for certificate in found:
         store.append(certificate)
@@ -90,3 +101,17 @@ def test_what_was_changed_is_found(certificates, change, tmp_path):
     faults = audit(records(tmp_path, [change(certificates[0]), *certificates[1:]])).faults
     assert faults
     assert {fault.index for fault in faults} <= {0, None}
+
+
+def test_individual_certificates_are_computed_again(tmp_path):
+    method, certificate = individual()
+    assert certificate.radius == 2.0
+    assert audit(records(tmp_path / "whole", [certificate], method)).faults == ()
+    changes = [
+        measured(pieces=0),
+        parameters(level=0.3),
+        lambda c: dataclasses.replace(c, radius=3.0),
+        lambda c: dataclasses.replace(c, decisions={"0.0": "held"}),
+    ]
+    for place, change in enumerate(changes):
+        assert audit(records(tmp_path / str(place), [change(certificate)], method)).faults

@@ -1,0 +1,153 @@
+"""DistSPT: a clean image, and what interpolation does to it.
+
+Source: Fischer, Baader, Vechev, NeurIPS 2020, section 5; THEORY section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from lightning_smooth.certify.spt import CANDIDATES, VALIDATION, Distances, SPTCertifier
+from lightning_smooth.errors import check_count, check_positive
+from lightning_smooth.interpolation.measure import (
+    MeasuredError,
+    Stored,
+    bounds_of,
+    measure_error,
+)
+from lightning_smooth.smoothing.execution import Speed
+from lightning_smooth.smoothing.rng import Stream
+from lightning_smooth.transforms.geometric import Rotation, Translation
+from lightning_smooth.transforms.preprocessing import Preprocessing
+from lightning_smooth.types import Precision
+
+_STREAMS: tuple[Stream, Stream] = ("error size", "error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OneSize(Distances):
+    """E for every outer draw."""
+
+    size: float
+
+    def of(self, noise: Tensor) -> list[float]:
+        """See `Distances.of`."""
+        return [self.size] * len(noise)
+
+
+class DistSPTxCertifier(SPTCertifier):
+    """DistSPT^x: rotations or translations of a clean image, whatever interpolation does.
+
+    The classifier is that of `SPTCertifier`: g, smoothed over the transformation, around h,
+    smoothed over pixels.
+
+    Guarantee (`certified`): with probability at least 1 - alpha over the draws, g answers
+    `predicted` at T_g x for every attack g of l2 norm at most `radius`, or the certifier abstained.
+    T is bilinear and 0 outside; `stored` says how T_g x may be rounded. It rests on x being the
+    image that is certified: of an image that was attacked already it says nothing. No maximum in it
+    is sampled.
+
+    How: E is `margin` times the largest error of `error_draws[0]` draws of b over all attacks, and
+    rho bounds how often the error of another b exceeds it (`interpolation`, `error_draws[1]` fresh
+    draws). An outer draw is a hit if h holds the class within E, which an inner test shows.
+    `maths.spt` makes radii of the hits.
+
+    Args:
+        transform: see `SPTCertifier`, as for all that is not here.
+        scale: standard deviation of the noise on each parameter, in its unit.
+        sigma: standard deviation of the noise on pixels, in units of [0, 1].
+        radii: l2 norms of attacks to decide, in the unit of the parameters.
+        largest: greatest attack for which the error is bounded.
+        preprocessing: what the classifier does to an image before it adds noise.
+        error_draws: outer draws that choose E, and that bound rho.
+        margin: E is so many times the largest error found.
+        stored: how an attack may store its image.
+        n0: outer draws that choose the class, each with 16 inner ones.
+        n: outer draws at most.
+        inner: draws of an inner test at most.
+        level: error rate of an inner test.
+        alpha: probability with which a certificate may be wrong: a fifth for rho.
+        seed: seed of all draws.
+        batch_size: noisy copies in a forward pass; None to choose.
+        precision: arithmetic of the model, as for `GaussianCertifier`.
+        speed: how the model is run.
+
+    Raises:
+        InputError: the transformation is another one, or an argument is out of its range.
+    """
+
+    method = "dist spt x"
+
+    def __init__(
+        self,
+        transform: Rotation | Translation,
+        scale: float,
+        sigma: float,
+        radii: Sequence[float],
+        largest: float | None = None,
+        preprocessing: Preprocessing | None = None,
+        error_draws: tuple[int, int] = (100, 400),
+        margin: float = 1.1,
+        stored: Stored = "float32",
+        n0: int = 8,
+        n: int = 1000,
+        inner: int = 2000,
+        level: float = 0.001,
+        alpha: float = 0.01,
+        seed: int = 0,
+        batch_size: int | None = None,
+        precision: Precision = "float32",
+        speed: Speed | None = None,
+    ) -> None:
+        super().__init__(
+            transform, scale, sigma, radii, largest, preprocessing, stored, n0, n, inner, level,
+            alpha, alpha / 5, seed, batch_size, precision, speed,
+        )  # fmt: skip
+        chosen, fresh = error_draws
+        self.error_draws = check_count("error_draws", chosen), check_count("error_draws", fresh)
+        self.margin = check_positive("margin", margin)
+
+    def for_validation(self, *, n0: int, n: int) -> DistSPTxCertifier:
+        """See `Certifier.for_validation`: `n` outer draws at most, and a tenth of the errors."""
+        chosen, fresh = (max(1, count // 10) for count in self.error_draws)
+        other = DistSPTxCertifier(
+            self.transform, self.scale, self.sigma, self.radii, self.largest, self.preprocessing,
+            (chosen, fresh), self.margin, self.stored, max(1, n0 // CANDIDATES), n, self.inner,
+            self.level, self.alpha, self.seed, self.batch_size, self.precision, self.speed,
+        )  # fmt: skip
+        other._part = VALIDATION
+        return other
+
+    def error(self, image: Tensor, index: int) -> MeasuredError:
+        """Bound what interpolation does to an image, by draws of its own.
+
+        Args:
+            image: (C, H, W) in [0, 1].
+            index: the image's index in its data set.
+        """
+        chosen, fresh = (
+            self._drawn(self._key(index, stream), 0, count).squeeze(1)
+            for stream, count in zip(_STREAMS, self.error_draws, strict=True)
+        )
+        engine = bounds_of(image, self.transform, self.largest, self.preprocessing, self.stored)
+        spent = self._ledger["error"]
+        return measure_error(engine, chosen, fresh, margin=self.margin, alpha=spent)
+
+    def distances(self, image: Tensor, index: int) -> Distances:
+        """See `SPTCertifier.distances`: E for all, with rho."""
+        found = asdict(self.error(image, index))
+        size = found.pop("size")
+        measured = {"failures": found["failures"], "error_draws": found["draws"]}
+        rho = found["rho"]
+        return _OneSize(size=size, rho=rho, measured={**measured, "rho": rho, "size": size})
+
+    def _own(self) -> dict[str, Any]:
+        return {
+            **super()._own(),
+            "error_draws": list(self.error_draws),
+            "margin": self.margin,
+        }
