@@ -6,7 +6,7 @@ Source: Fischer, Baader, Vechev, NeurIPS 2020, section 5; THEORY section 6.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -19,6 +19,8 @@ from lightning_smooth.interpolation.measure import (
     bounds_of,
     measure_error,
 )
+from lightning_smooth.interpolation.sizes import BIN, AngleSizes
+from lightning_smooth.maths.spt import ERROR_SHARE
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.rng import Stream
 from lightning_smooth.transforms.geometric import Rotation, Translation
@@ -29,13 +31,15 @@ _STREAMS: tuple[Stream, Stream] = ("error size", "error")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OneSize(Distances):
-    """E for every outer draw."""
+class _Sizes(Distances):
+    """E of each outer draw: of its angle, or one for all."""
 
-    size: float
+    size: float | AngleSizes
 
     def of(self, noise: Tensor) -> list[float]:
         """See `Distances.of`."""
+        if isinstance(self.size, AngleSizes):
+            return [float(size) for size in self.size.at(noise[:, 0])]
         return [self.size] * len(noise)
 
 
@@ -51,10 +55,13 @@ class DistSPTxCertifier(SPTCertifier):
     image that is certified: of an image that was attacked already it says nothing. No maximum in it
     is sampled.
 
-    How: E is `margin` times the largest error of `error_draws[0]` draws of b over all attacks, and
-    rho bounds how often the error of another b exceeds it (`interpolation`, `error_draws[1]` fresh
-    draws). An outer draw is a hit if h holds the class within E, which an inner test shows.
-    `maths.spt` makes radii of the hits.
+    How: E is `margin` times the largest error that `error_draws[0]` draws of b show, for rotations
+    as a function of the angle b + g at which the image is seen (`interpolation.sizes`: the
+    published E is one number, about twice as large as most angles need). rho bounds how often the
+    error of another b exceeds E for some attack (`error_draws[1]` fresh draws). An outer draw is a
+    hit if h holds the class within its E, which an inner test shows. At an attack g the draw b
+    answers as b + g does for the clean image, if that is a hit and the error is at most
+    E(b + g): `maths.spt` makes radii of it.
 
     Args:
         transform: see `SPTCertifier`, as for all that is not here.
@@ -91,7 +98,7 @@ class DistSPTxCertifier(SPTCertifier):
         largest: float | None = None,
         preprocessing: Preprocessing | None = None,
         error_draws: tuple[int, int] = (100, 400),
-        margin: float = 1.1,
+        margin: float = 1.15,
         stored: Stored = "float32",
         n0: int = 8,
         n: int = 1000,
@@ -105,7 +112,7 @@ class DistSPTxCertifier(SPTCertifier):
     ) -> None:
         super().__init__(
             transform, scale, sigma, radii, largest, preprocessing, stored, n0, n, inner, level,
-            alpha, alpha / 5, seed, batch_size, precision, speed,
+            alpha, ERROR_SHARE * alpha, seed, batch_size, precision, speed,
         )  # fmt: skip
         chosen, fresh = error_draws
         self.error_draws = check_count("error_draws", chosen), check_count("error_draws", fresh)
@@ -139,15 +146,27 @@ class DistSPTxCertifier(SPTCertifier):
 
     def distances(self, image: Tensor, index: int) -> Distances:
         """See `SPTCertifier.distances`: E for all, with rho."""
-        found = asdict(self.error(image, index))
-        size = found.pop("size")
-        measured = {"failures": found["failures"], "error_draws": found["draws"]}
-        rho = found["rho"]
-        return _OneSize(size=size, rho=rho, measured={**measured, "rho": rho, "size": size})
+        found = self.error(image, index)
+        if isinstance(found.size, AngleSizes):
+            size, smallest = found.size.largest, float(found.size.values.min())
+        else:
+            size = smallest = found.size
+        return _Sizes(
+            size=found.size,
+            rho=found.rho,
+            measured={
+                "failures": found.failures,
+                "error_draws": found.draws,
+                "rho": found.rho,
+                "size": size,
+                "smallest": smallest,
+            },
+        )
 
     def _own(self) -> dict[str, Any]:
         return {
             **super()._own(),
             "error_draws": list(self.error_draws),
             "margin": self.margin,
+            "bin": BIN if isinstance(self.transform, Rotation) else None,
         }

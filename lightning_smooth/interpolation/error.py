@@ -23,14 +23,12 @@ from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError
 from lightning_smooth.interpolation.curvature import Curvature, swept_by_rotation
+from lightning_smooth.interpolation.sizes import AngleSizes
 from lightning_smooth.transforms.geometric import rotation_matrix
 from lightning_smooth.transforms.sampling import affine_sample
 
 _ROUNDING = 1e-9
 """Of a norm, relative and absolute: many times what float64 is wrong by in the largest image."""
-
-_FLOAT32 = 1e-5
-"""Of a norm, relative: more than the blur and the norm are wrong by in float32."""
 
 _TURNED = 15 * 16 * 2.0**-24
 """Of a norm before a rotation in float32, relative, for each pixel of the image's size.
@@ -38,6 +36,9 @@ _TURNED = 15 * 16 * 2.0**-24
 A position is wrong by at most c = 16 * 2^-24 * size; so is each factor of a weight. A sample has
 weight in at most 9 pixels, a pixel weights of at most 6 samples: 2 c sqrt(54) in all (Schur).
 """
+
+
+_NONE = AngleSizes(torch.zeros(1, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,11 @@ class RotationError:
         image: (C, H, W), in [0, 1].
         low: least angle g of the attack, in degrees.
         high: greatest angle of the attack, in degrees.
-        preprocessing: K, as the classifier has it; None for none.
+        preprocessing: K, as the classifier has it: linear, with weights of at least 0 that sum to
+            at most 1 for each pixel that is made and for each that is used; None for nothing.
         rounding: how far each pixel of T_g x may be from what real arithmetic gives, as an attack
-            may store it: .5/255 for bytes. It enters both bounds' distance, `upper` alone.
+            may store it: .5/255 for bytes. It enters `upper` and the question of `target`, and
+            not `lower`.
         step: width of the first pieces in degrees, reduced where a pixel would move too far.
         chunk: pixels of images that are worked on at once: about 100 bytes each.
 
@@ -109,7 +112,7 @@ class RotationError:
         self,
         noise: Tensor,
         *,
-        target: float | None = None,
+        target: float | AngleSizes | None = None,
         tolerance: float = 0.1,
         least: float = 0.01,
         halvings: int = 12,
@@ -120,7 +123,9 @@ class RotationError:
 
         Args:
             noise: (N,) angles b in degrees, float64.
-            target: only whether the error exceeds this is asked: stop where either bound says.
+            target: only whether the error exceeds this is asked: stop where either bound says. With
+                `AngleSizes` bounds are of what the error exceeds E(b + g) by: an `upper` of 0 or
+                less proves that it does so nowhere.
             tolerance: stop where `upper` is within this part of `lower`. Not used with a target.
             least: a norm below which nothing is refined: no classifier sees it. Not used with a
                 target.
@@ -131,21 +136,25 @@ class RotationError:
         rows, places = torch.arange(len(noise)), torch.arange(count + 1)
         angles = self.low + step * places.double()
         ends, bend = self._everywhere(noise, angles, step)  # (N, count + 1), (N count,)
-        lower, at = ends.max(dim=1)
+        sizes = target if isinstance(target, AngleSizes) else _NONE
+        goal = 0.0 if target is None or isinstance(target, AngleSizes) else target
+        lower, at = (ends - sizes.at(noise[:, None] + angles)).max(dim=1)
         worst = angles[at]
         row, place = rows.repeat_interleave(count), places[:-1].repeat(len(noise))
         ahead, behind = ends[:, :-1].flatten(), ends[:, 1:].flatten()
-        settled, slack, pieces = torch.zeros_like(noise), self._slack(noise), 0
+        settled = torch.full_like(noise, -math.inf)
+        slack, pieces = self._slack(noise), 0
         for level in range(halvings + 1):
             if level:
                 bend = self._bend(noise[row], place, step)
-            bend = bend + self._windowed(noise[row] + self.low + step * place.double(), step)
-            bound = torch.maximum(ahead, behind) + bend * (1 + _FLOAT32)
+            left = noise[row] + self.low + step * place.double()
+            bend = bend + self._windowed(left, step)
+            bound = torch.maximum(ahead, behind) + bend - sizes.least(left, left + step)
             pieces += len(row)
             if target is None:
                 open_ = bound > ((1 + tolerance) * lower).clamp(min=least)[row]
             else:
-                open_ = (bound + slack[row] > target) & (lower[row] <= target)
+                open_ = (bound + slack[row] > goal) & ((lower + slack)[row] <= goal)
             open_ &= level < halvings
             settled.scatter_reduce_(0, row[~open_], bound[~open_], "amax")
             if not bool(open_.any()):
@@ -154,20 +163,26 @@ class RotationError:
             step /= 2
             angle = self.low + step * (2 * place + 1).double()
             middle = self.at(noise[row], angle)
-            found = lower.scatter_reduce(0, row, middle, "amax")
-            hit = (middle == found[row]) & (found > lower)[row]
+            above = middle - sizes.at(noise[row] + angle)
+            found = lower.scatter_reduce(0, row, above, "amax")
+            hit = (above == found[row]) & (found > lower)[row]
             worst[row[hit]] = angle[hit]
             lower, row = found, row.repeat(2)
             place = torch.cat([2 * place, 2 * place + 1])
             ahead, behind = torch.cat([ahead, middle]), torch.cat([middle, behind])
-        upper = (torch.maximum(settled, lower) + slack) * (1 + _ROUNDING) + _ROUNDING
+        upper = torch.maximum(settled, lower) + slack
+        upper = upper + _ROUNDING * (1 + upper.abs())
         return ErrorBounds(lower, upper, worst, pieces)
 
     def sampled(self, noise: Tensor) -> Tensor:
         """(N,) float64: for each b the largest error at the ends of the first pieces: no bound."""
+        return self.samples(noise)[1].view(len(noise), -1).amax(dim=1)
+
+    def samples(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Angles b + g, and norms of the error, at the ends of the first pieces, for all b (N,)."""
         angles = torch.linspace(self.low, self.high, self._count + 1, dtype=torch.float64)
         pairs = torch.cartesian_prod(noise.double(), angles)
-        return self.at(pairs[:, 0], pairs[:, 1]).view(len(noise), -1).amax(dim=1)
+        return pairs.sum(dim=1), self.at(pairs[:, 0], pairs[:, 1])
 
     def at(self, noise: Tensor, angles: Tensor) -> Tensor:
         """(N,) float64: the norms of e(b, g), for pairs of b and g in degrees, both (N,)."""
@@ -189,7 +204,7 @@ class RotationError:
         bend = []
         for g in torch.split(angles[:-1] + step / 2, at_once):
             bent = self._remainder(g, step / 2, step)
-            wrong = self._turned * torch.linalg.vector_norm(bent, dim=(1, 2, 3))
+            wrong = self._turned * length(bent)
             bend.append(self._at_all(noise, bent) + wrong)
         return torch.cat(ends, dim=1), torch.cat(bend, dim=1).flatten()
 
@@ -212,7 +227,7 @@ class RotationError:
             starts, piece = torch.unique(k, return_inverse=True)
             middle = self.low + step * starts.double() + step / 2
             bent = self._remainder(middle, step / 2, step)[piece]
-            wrong = self._turned * torch.linalg.vector_norm(bent, dim=(1, 2, 3))
+            wrong = self._turned * length(bent)
             turned = affine_sample(bent, rotation_matrix(b).float())
             norms.append(self._norm(turned) + wrong)
         return torch.cat(norms)
@@ -236,9 +251,8 @@ class RotationError:
         return self._curvature.remainder(swept_by_rotation(middle, half, height, width), step)
 
     def _norm(self, images: Tensor) -> Tensor:
-        """(B,) float64: l2 norms of images (B, C, H, W) after K."""
-        seen: Tensor = torch.linalg.vector_norm(self.preprocessing(images), dim=(1, 2, 3))
-        return seen.double()
+        """(B,) float64: l2 norms of images (B, C, H, W) after K, which is done in float64."""
+        return length(self.preprocessing(images.double()))
 
     def _slack(self, noise: Tensor) -> Tensor:
         """(N,): norm of what the rounding of the attacked image becomes."""
@@ -251,6 +265,12 @@ class RotationError:
     def _split(self, first: Tensor, second: Tensor) -> list[tuple[Tensor, Tensor]]:
         size = max(1, self.chunk // (8 * self.image.numel()))
         return list(zip(torch.split(first, size), torch.split(second, size), strict=True))
+
+
+def length(images: Tensor) -> Tensor:
+    """(B,) float64: l2 norms of images (B, C, H, W), summed in float64."""
+    norms: Tensor = torch.linalg.vector_norm(images, dim=(1, 2, 3), dtype=torch.float64)
+    return norms
 
 
 def stored_as_float32(image: Tensor) -> float:

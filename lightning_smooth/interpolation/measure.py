@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from lightning_smooth.interpolation.error import RotationError
+from lightning_smooth.interpolation.sizes import AngleSizes
 from lightning_smooth.interpolation.translation import TranslationError
 from lightning_smooth.maths.confidence import clopper_pearson_upper
 from lightning_smooth.transforms.geometric import Rotation, Translation
@@ -16,14 +17,25 @@ Stored = Literal["exact", "float32", "uint8"]
 """How an attack may store the image that it transformed.
 
 `exact`: as real arithmetic gives it; `float32`: as `transforms` compute it in float32; `uint8`:
-rounded to whole 255ths.
+that, rounded to whole 255ths.
 """
 
-ROUNDED: dict[Stored, float] = {"exact": 0.0, "float32": 64 * 2.0**-24, "uint8": 0.5 / 255}
-"""How far a pixel may be off; of float32, for each pixel of the image's size.
+_FLOAT32 = 64 * 2.0**-24
+"""How far a pixel is off that float32 computed, for each pixel of the image's size.
 
 Where a pixel looks is wrong by at most 32 * 2^-24 of the size along each axis.
 """
+
+
+def rounding(stored: Stored, size: int) -> float:
+    """How far a pixel of an attacked image may be off, in an image of so many pixels a side.
+
+    >>> rounding("exact", 28), 0.00196 < rounding("uint8", 28) < 0.0021
+    (0.0, True)
+    """
+    if stored == "exact":
+        return 0.0
+    return size * _FLOAT32 + (0.5 / 255 if stored == "uint8" else 0.0)
 
 
 @dataclass(frozen=True)
@@ -31,13 +43,13 @@ class MeasuredError:
     """What is known of interpolation's error on an image.
 
     Attributes:
-        size: E, in l2.
+        size: E, in l2; for rotations a function of the angle at which the image is seen.
         failures: outer draws, of `draws`, whose error is not known to be at most E.
         draws: fresh outer draws.
         rho: upper bound of the probability of such a draw.
     """
 
-    size: float
+    size: float | AngleSizes
     failures: int
     draws: int
     rho: float
@@ -51,11 +63,11 @@ def bounds_of(
     stored: Stored,
 ) -> RotationError | TranslationError:
     """The engine that bounds errors of an image under attacks up to `largest` on each parameter."""
-    rounding = ROUNDED[stored] * (max(image.shape) if stored == "float32" else 1)
+    off = rounding(stored, max(image.shape[1:]))
     if isinstance(transform, Rotation):
-        return RotationError(image, -largest, largest, preprocessing, rounding=rounding)
+        return RotationError(image, -largest, largest, preprocessing, rounding=off)
     box = dict.fromkeys(transform.names, (-largest, largest))
-    return TranslationError(image, box, preprocessing, rounding=rounding)
+    return TranslationError(image, box, preprocessing, rounding=off)
 
 
 def measure_error(
@@ -75,8 +87,13 @@ def measure_error(
         margin: E is so many times the largest error found under `chosen`.
         alpha: probability with which `rho` may be too small.
     """
-    size = margin * float(engine.sampled(chosen).max())
-    upper = engine.bounds(fresh, target=size).upper
-    failures = int((upper > size).sum())
+    size: float | AngleSizes
+    if isinstance(engine, RotationError):
+        size = AngleSizes.chosen(*engine.samples(chosen), margin)
+        upper, allowed = engine.bounds(fresh, target=size).upper, 0.0
+    else:
+        size = allowed = margin * float(engine.sampled(chosen).max())
+        upper = engine.bounds(fresh, target=size).upper
+    failures = int((upper > allowed).sum())
     rho = clopper_pearson_upper(failures, len(fresh), alpha)
     return MeasuredError(size, failures, len(fresh), rho)

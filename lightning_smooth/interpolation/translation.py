@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError
-from lightning_smooth.interpolation.error import ErrorBounds, stored_as_float32
+from lightning_smooth.interpolation.error import ErrorBounds, length, stored_as_float32
 from lightning_smooth.transforms.geometric import Translation
 from lightning_smooth.types import Box
 
@@ -117,8 +117,7 @@ class TranslationError:
         return torch.tensor(sorted(set(values.tolist())), dtype=torch.float64)
 
     def _norm(self, images: Tensor) -> Tensor:
-        norms: Tensor = torch.linalg.vector_norm(self.preprocessing(images), dim=(1, 2, 3))
-        return norms
+        return length(self.preprocessing(images))
 
     def _slack(self, noise: Tensor) -> Tensor:
         """(N,): norm of what the rounding of the attacked image becomes."""

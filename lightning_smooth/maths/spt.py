@@ -14,6 +14,7 @@ sections 4 and 5; THEORY section 6. Two steps are ours, and give more for the sa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from scipy.special import ndtri
 
@@ -21,6 +22,9 @@ from lightning_smooth.errors import InputError, check_positive, check_probabilit
 from lightning_smooth.maths.deciding import HELD, NOT_HELD, Thresholds
 from lightning_smooth.maths.radius import gaussian_probability
 from lightning_smooth.maths.sequential import Stopping
+
+ERROR_SHARE: Final = 0.2
+"""The part of alpha that DistSPT spends on how often an error exceeds E."""
 
 _UP = 1 + 16 * 2.0**-53
 

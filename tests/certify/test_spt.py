@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lightning_smooth.certify import DistSPTxCertifier, IndivSPTCertifier
 from lightning_smooth.errors import InputError
+from lightning_smooth.interpolation.sizes import AngleSizes
 from lightning_smooth.transforms import PreBlur, Preprocessing, Rotation, Shear, Translation
 
 SIZE = 16
@@ -48,7 +49,7 @@ def certifier(**changed: Any) -> DistSPTxCertifier:
         "sigma": 0.25,
         "radii": [0.0, 5.0, 10.0, 15.0],
         "preprocessing": Preprocessing(margin=1.0),
-        "error_draws": (20, 60),
+        "error_draws": (60, 100),
         "n": 200,
         "inner": 500,
     }
@@ -80,22 +81,29 @@ def test_radii_that_are_held_are_true(threshold: float) -> None:
 
 
 def test_the_error_holds_for_fresh_draws() -> None:
-    method, image = certifier(error_draws=(30, 60)), blob()
+    method, image = certifier(error_draws=(60, 100)), blob()
     error = method.error(image, 0)
-    assert error.draws == 60
+    assert isinstance(error.size, AngleSizes)
+    assert error.draws == 100
     assert 0 < error.rho < 1
     rotate, seen = Rotation(), Preprocessing(margin=1.0)
     generator = torch.Generator().manual_seed(5)
-    worst = []
+    angles = torch.linspace(-15, 15, 31, dtype=torch.float64)
+    above, worst = 0, 0.0
     for b in torch.randn(50, 1, generator=generator, dtype=torch.float64) * 15:
-        angles = torch.linspace(-15, 15, 31, dtype=torch.float64)[:, None]
-        twice = rotate(rotate(image.double()[None], angles), b[None])
-        apart = seen(twice - rotate(image.double()[None], b + angles))
-        worst.append(float(apart.flatten(1).norm(dim=1).max()))
-    above = sum(norm_ > error.size for norm_ in worst) / len(worst)
-    assert above <= error.rho + 3 * math.sqrt(error.rho / 50)
-    assert error.size < 3 * max(worst)
-    assert error == method.error(image, 0) != method.error(image, 1)
+        twice = rotate(rotate(image.double()[None], angles[:, None]), b[None])
+        apart = seen(twice - rotate(image.double()[None], (b + angles)[:, None]))
+        norms = apart.flatten(1).norm(dim=1)
+        above += bool((norms > error.size.at(b + angles)).any())
+        worst = max(worst, float(norms.max()))
+    assert above / 50 <= error.rho + 3 * math.sqrt(error.rho / 50)
+    assert 0.8 * worst < error.size.largest < 2 * worst
+    assert float(error.size.at(torch.tensor([20.0]))) < 0.9 * error.size.largest
+    again, other = (method.error(image, index).size for index in (0, 1))
+    assert isinstance(again, AngleSizes)
+    assert isinstance(other, AngleSizes)
+    assert torch.equal(error.size.values, again.values)
+    assert not torch.equal(error.size.values, other.values)
 
 
 def test_translations_are_certified_too() -> None:
@@ -141,7 +149,7 @@ def test_the_same_certificate_whatever_the_batch() -> None:
     )
     assert one == other
     moved = certifier(seed=1)(model, image, index=4)
-    assert moved.measured["E"] != one.measured["E"]
+    assert moved.measured["size"] != one.measured["size"]
 
 
 def individual(**changed: Any) -> IndivSPTCertifier:
@@ -214,10 +222,12 @@ def test_images_too_small_for_the_vignette_are_refused() -> None:
 
 def test_validation_has_draws_of_its_own() -> None:
     other = certifier().for_validation(n0=32, n=64)
-    assert (other.n, other.n0, other.error_draws) == (64, 2, (2, 6))
-    assert other.error(blob(), 0) != other.for_validation(n0=32, n=64).error(blob(), 1)
-    same = certifier(n=64, n0=2, error_draws=(2, 6))
-    assert same.error(blob(), 0).size != other.error(blob(), 0).size
+    assert (other.n, other.n0, other.error_draws) == (64, 2, (6, 10))
+    same = certifier(n=64, n0=2, error_draws=(6, 10)).error(blob(), 0).size
+    drawn = other.error(blob(), 0).size
+    assert isinstance(same, AngleSizes)
+    assert isinstance(drawn, AngleSizes)
+    assert not torch.equal(same.values, drawn.values)
 
 
 def test_settings_are_described() -> None:

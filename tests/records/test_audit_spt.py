@@ -13,7 +13,7 @@ from lightning_smooth.transforms import PreBlur, Preprocessing, Rotation
 
 CERTIFIER = DistSPTxCertifier(
     Rotation(), 15.0, 0.25, [0.0, 5.0, 10.0], preprocessing=Preprocessing(margin=1.0),
-    error_draws=(5, 40), n=150, inner=400,
+    error_draws=(40, 100), n=150, inner=400,
 )  # fmt: skip
 
 
@@ -79,8 +79,15 @@ def parameters(**changed):
     "change",
     [
         measured(failures=8),
+        measured(failures=0.9),
+        measured(E=0.0),
+        measured(size=0.0),
+        measured(passes=1),
+        lambda c: dataclasses.replace(
+            c, parameters={k: v for k, v in c.parameters.items() if k != "stored"}
+        ),
         measured(failures=-1),
-        measured(failures=41),
+        measured(failures=101),
         measured(error_draws=4000),
         measured(rho=0.001),
         parameters(scale=60.0),
