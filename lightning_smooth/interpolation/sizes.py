@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BIN = 2.0
+BIN = 1.0
 """Degrees over which E is constant."""
 
 _FEW = 8
@@ -21,7 +21,7 @@ class AngleSizes:
     """E(s), the size of error that is allowed where b + g = s.
 
     Args:
-        values: (180,) float64: E of s in [0, 2), [2, 4), ... degrees; s counts modulo 360.
+        values: (360,) float64: E of s in [0, 1), [1, 2), ... degrees; s counts modulo 360.
     """
 
     def __init__(self, values: Tensor) -> None:

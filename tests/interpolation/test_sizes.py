@@ -20,8 +20,8 @@ def some() -> AngleSizes:
 
 def test_angles_count_modulo_a_turn() -> None:
     sizes = some()
-    angles = torch.tensor([0.0, 1.999, 2.0, -0.001, 359.0, 361.0, -719.5], dtype=torch.float64)
-    places = [0, 0, 1, 179, 179, 0, 0]
+    angles = torch.tensor([0.0, 0.999, 1.0, -0.001, 359.0, 360.5, -719.5], dtype=torch.float64)
+    places = [0, 0, 1, 359, 359, 0, 0]
     assert sizes.at(angles).tolist() == sizes.values[places].tolist()
     assert sizes.largest == float(sizes.values.max())
 
@@ -39,9 +39,9 @@ def test_the_least_of_a_range_is_that_of_its_angles(width: float) -> None:
 
 def test_it_is_chosen_from_the_bin_and_its_neighbours() -> None:
     seen = torch.arange(0, 20, 0.25, dtype=torch.float64)
-    errors = torch.where((seen >= 10) & (seen < 12), 0.9, 0.3).double()
+    errors = torch.where((seen >= 10) & (seen < 11), 0.9, 0.3).double()
     sizes = AngleSizes.chosen(seen, errors, 1.2)
-    at = sizes.at(torch.tensor([1.0, 7.9, 8.1, 11.0, 13.9, 14.1, 19.0, 200.0]).double())
+    at = sizes.at(torch.tensor([1.0, 8.9, 9.1, 10.5, 11.9, 12.1, 18.0, 200.0]).double())
     assert at.tolist() == pytest.approx([0.36, 0.36, 1.08, 1.08, 1.08, 0.36, 0.36, 1.08])
 
 
@@ -61,7 +61,7 @@ def test_the_engine_proves_no_more_than_dense_angles_show() -> None:
             assert float(found.lower[place]) <= float(found.upper[place])
         verdicts.append(int((found.upper <= 0).sum()))
     assert verdicts == sorted(verdicts)
-    assert verdicts[0] == 0
+    assert verdicts[0] < verdicts[-1]
     assert verdicts[-1] == len(NOISE)
 
 
@@ -69,7 +69,7 @@ def test_a_constant_is_the_same_question_as_a_number() -> None:
     image = pictures(16)["smooth"]
     engine = RotationError(image, -10.0, 10.0, Preprocessing())
     size = float(engine.bounds(NOISE).upper.median())
-    constant = AngleSizes(torch.full((180,), size, dtype=torch.float64))
+    constant = AngleSizes(torch.full((360,), size, dtype=torch.float64))
     by_bins = engine.bounds(NOISE, target=constant).upper <= 0
     by_number = engine.bounds(NOISE, target=size).upper <= size
     assert by_bins.tolist() == by_number.tolist()
