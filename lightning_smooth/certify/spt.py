@@ -6,7 +6,7 @@ Smoothing", NeurIPS 2020 (SPT, sections 4 and 5); THEORY section 6.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, get_args
@@ -41,7 +41,7 @@ VALIDATION = 1 << 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distances:
+class Distances(ABC):
     """Within which l2 distance the inner classifier has to hold its class.
 
     Attributes:
@@ -54,9 +54,9 @@ class Distances:
     possible: bool = True
     measured: dict[str, int | float] = field(default_factory=dict)
 
+    @abstractmethod
     def of(self, noise: Tensor) -> list[float]:
         """The distance of each outer draw b (N, P)."""
-        raise NotImplementedError
 
 
 class SPTCertifier(Certifier):
