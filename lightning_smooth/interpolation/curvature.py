@@ -37,14 +37,14 @@ _ROUNDING = 16 * 2.0**-24
 
 @dataclass(frozen=True)
 class Swept:
-    """Where the points of (B, H, W) pixels are while an angle stays within an interval.
+    """Where the points of (B, H, W) pixels are while a parameter stays within an interval.
 
     Attributes:
-        x: column of the point at the interval's middle, in samples from the image's centre.
+        x: column of a point in the middle, in samples from the image's centre.
         y: row, likewise.
-        half_x: no point is farther from `x` than this.
+        half_x: no point is farther from `x` than this, which is less than 1/2.
         half_y: likewise.
-        speed_x: bound of |dx/dt|, in pixels a radian.
+        speed_x: bound of |dx/dt|, in pixels a unit of the parameter (of angles: a radian).
         speed_y: likewise.
         far_x: bound of |d^2x/dt^2|.
         far_y: likewise.
@@ -64,12 +64,12 @@ class Swept:
     turns_y: Tensor
 
 
-def swept_by_rotation(middle: Tensor, half: float, height: int, width: int) -> Swept:
+def swept_by_rotation(middle: Tensor, half: float | Tensor, height: int, width: int) -> Swept:
     """Where pixels look while the angle is within `half` of `middle`.
 
     Args:
         middle: (B,) float64, degrees.
-        half: degrees. What is returned is float32, rounded outward.
+        half: degrees, one or (B,). What is returned is float32, rounded outward.
         height: of the image, in pixels.
         width: likewise.
 
@@ -79,7 +79,8 @@ def swept_by_rotation(middle: Tensor, half: float, height: int, width: int) -> S
     cos, sin = (value[:, None, None].float() for value in cos_sin(middle))
     px, py = centered(width, cos), centered(height, cos)[:, None]
     x, y = cos * px - sin * py, sin * px + cos * py
-    angle = math.radians(half) * (1 + _ROUNDING)
+    halves = torch.as_tensor(half, dtype=torch.float64).reshape(-1, 1, 1)
+    angle = (halves.deg2rad() * (1 + _ROUNDING)).to(cos)
     radius = (px * px + py * py).sqrt()
     wrong = _ROUNDING * (height + width)
     bend, drift = radius * angle + wrong, radius * (angle * angle / 2) + wrong
@@ -88,8 +89,8 @@ def swept_by_rotation(middle: Tensor, half: float, height: int, width: int) -> S
     half_x, half_y = along * angle + drift, across * angle + drift
     if len(middle) and float(torch.maximum(half_x, half_y).max()) >= 0.5:
         raise InputError(
-            f"Expected intervals in which no pixel moves by more than one, but got {2 * half:g} "
-            f"degrees of an image {height} x {width}: split them."
+            "Expected intervals in which no pixel moves by more than one, but got "
+            f"{2 * float(halves.max()):g} degrees of an image {height} x {width}: split them."
         )
     return Swept(
         x, y, half_x, half_y,
@@ -102,7 +103,7 @@ class Curvature:
     """Bounds of what a straight line in the angle leaves of an image's pixels.
 
     Args:
-        image: (C, H, W) in [0, 1], 0 outside.
+        image: (C, H, W), any values; 0 outside.
     """
 
     def __init__(self, image: Tensor) -> None:
@@ -134,7 +135,12 @@ class Curvature:
         Returns:
             (B, C, H, W), float32, at least 0.
         """
-        d = math.radians(step) * (1 + 4 * _ROUNDING)
+        return self.departure(swept, math.radians(step))
+
+    def departure(self, swept: Swept, width: float | Tensor) -> Tensor:
+        """As `remainder`, over a width of whatever parameter `swept` is of: one, or (B,)."""
+        widths = torch.as_tensor(width, dtype=torch.float64).reshape(-1, 1, 1, 1)
+        d = (widths * (1 + 4 * _ROUNDING)).to(swept.x)
         x, y = swept.x + (self.columns - 1) / 2, swept.y + (self.rows - 1) / 2
         sizes = self.columns, self.rows
         jumps = self._jumps(

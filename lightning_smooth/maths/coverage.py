@@ -1,0 +1,142 @@
+"""How much of a box of parameters is covered by smaller boxes, in each of which a class is held.
+
+An attack theta has the norm max over parameters of (theta - identity) / (end - identity), with the
+end of the box on its side: 1 is the box itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lightning_smooth.errors import InputError
+
+Array = NDArray[np.float64]
+
+Ends = Sequence[tuple[float, float]]
+"""(least, greatest) of each parameter."""
+
+Range = tuple[tuple[float, ...], tuple[float, ...]]
+"""(least, greatest) parameters of a box."""
+
+
+def box_norm(low: ArrayLike, high: ArrayLike, box: Ends, identity: Sequence[float]) -> Array:
+    """The least norm of an attack in each of N boxes; infinite where none is in `box`.
+
+    Args:
+        low: (N, P) least parameters.
+        high: (N, P) greatest parameters.
+        box: of all attacks, around `identity`.
+        identity: (P,) the parameters that change nothing.
+
+    Returns:
+        (N,) float64.
+
+    Raises:
+        InputError: the identity is not in the box, or shapes do not fit.
+
+    >>> box_norm([[-10.0], [5.0]], [[10.0], [40.0]], [(-30.0, 20.0)], [0.0])
+    array([0.  , 0.25])
+    """
+    lows, highs = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+    check_around(box, identity)
+    if lows.shape != highs.shape or lows.ndim != 2 or lows.shape[1] != len(box):
+        raise InputError(
+            f"Expected `low` and `high` (N, {len(box)}), but got {lows.shape} and {highs.shape}."
+        )
+    norm = np.zeros(len(lows))
+    for place, ((least, most), origin) in enumerate(zip(box, identity, strict=True)):
+        above, below = lows[:, place] - origin, origin - highs[:, place]
+        for beyond, reach in ((above, most - origin), (below, origin - least)):
+            away = beyond > 0
+            share = np.full(len(lows), np.inf) if reach == 0 else beyond / reach
+            norm[away] = np.maximum(norm[away], share[away])
+    return np.where(norm > 1, np.inf, norm)
+
+
+def covered_radius(low: ArrayLike, high: ArrayLike, box: Ends, identity: Sequence[float]) -> float:
+    """The largest r, at most 1, such that every attack of a norm below r is in one of N boxes.
+
+    Boxes are closed. At 1 the whole box is covered, its faces included.
+
+    Args:
+        low: (N, P) least parameters of the boxes.
+        high: (N, P) greatest parameters.
+        box: of all attacks, around `identity`.
+        identity: (P,) the parameters that change nothing.
+
+    Raises:
+        InputError: as for `box_norm`.
+
+    >>> round(covered_radius([[-9.0], [2.0]], [[3.0], [8.0]], [(-10.0, 10.0)], [0.0]), 12)
+    0.8
+    >>> covered_radius([[0.0], [5.0]], [[5.0], [10.0]], [(0.0, 10.0)], [0.0])
+    1.0
+    """
+    lows, highs = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+    lows, highs = lows.reshape(-1, len(box)), highs.reshape(-1, len(box))
+    check_around(box, identity)
+    # Between neighbouring ends a box covers all of an interval, or none of its inside.
+    axes = [
+        np.unique(np.clip(np.concatenate([lows[:, p], highs[:, p], ends]), *ends))
+        for p, ends in enumerate(box)
+    ]
+    parts = [(axis[:-1], axis[1:]) if len(axis) > 1 else (axis, axis) for axis in axes]
+    covered = np.zeros([len(first) for first, _ in parts], dtype=bool)
+    for least, most in zip(lows, highs, strict=True):
+        inside = [(least[p] <= first) & (last <= most[p]) for p, (first, last) in enumerate(parts)]
+        covered[tuple(slice(*_run(along)) for along in inside)] = True
+    open_cells = np.argwhere(~covered)
+    if not len(open_cells):
+        return 1.0
+    firsts = np.stack([parts[p][0][open_cells[:, p]] for p in range(len(box))], axis=1)
+    lasts = np.stack([parts[p][1][open_cells[:, p]] for p in range(len(box))], axis=1)
+    radius = float(box_norm(firsts, lasts, box, identity).min())
+    return float(np.nextafter(radius * (1 - 4 * 2.0**-53), 0)) if radius else 0.0
+
+
+def held_radius(
+    covers: Sequence[Range], box: Ends, identity: Sequence[float], most: float
+) -> float | None:
+    """The radius of a class that is held in some boxes, at most `most`.
+
+    Args:
+        covers: (least, greatest) parameters of each box.
+        box: of all attacks, around `identity`.
+        identity: (P,) the parameters that change nothing.
+        most: the largest radius that is asked about.
+
+    Returns:
+        None where not even the identity is in a box.
+
+    >>> held_radius([((-1.0,), (5.0,))], [(-10.0, 10.0)], [0.0], 1.0) is None
+    False
+    """
+    answered = any(
+        all(a <= x <= b for a, x, b in zip(low, identity, high, strict=True))
+        for low, high in covers
+    )
+    lows, highs = [low for low, _ in covers], [high for _, high in covers]
+    return min(covered_radius(lows, highs, box, identity), most) if answered else None
+
+
+def _run(flags: NDArray[np.bool_]) -> tuple[int, int]:
+    """First and one past the last of flags that are a run; (0, 0) where none is set."""
+    places = np.flatnonzero(flags)
+    return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
+
+
+def check_around(box: Ends, identity: Sequence[float]) -> None:
+    """Check that a box of attacks is around the identity, and more than a point.
+
+    Raises:
+        InputError: it is not.
+    """
+    around = all(low <= at <= high for (low, high), at in zip(box, identity, strict=True))
+    if not around or all(low == high for low, high in box):
+        raise InputError(
+            f"Expected ranges around {list(identity)}, where nothing is changed, and one that is "
+            f"more than a point, but got {list(box)}."
+        )

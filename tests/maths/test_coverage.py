@@ -1,0 +1,77 @@
+"""How much of a box is covered, against a count of points."""
+
+import numpy as np
+import pytest
+
+from lightning_smooth.errors import InputError
+from lightning_smooth.maths.coverage import box_norm, covered_radius, held_radius
+
+
+def norm(theta, box, identity):
+    """The definition, for one point."""
+    shares = [0.0]
+    for value, (low, high), origin in zip(theta, box, identity, strict=True):
+        if value > origin:
+            shares.append((value - origin) / (high - origin))
+        elif value < origin:
+            shares.append((origin - value) / (origin - low))
+    return max(shares)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_point_within_the_radius_is_uncovered_and_some_point_beyond_is(seed):
+    rng = np.random.default_rng(seed)
+    box, identity = [(-3.0, 5.0), (0.0, 2.0)], [0.0, 0.0]
+    low = rng.uniform([-3, -1], [2, 1], size=(12, 2)).round(1)
+    high = low + rng.uniform(0, 4, size=(12, 2)).round(1)
+    radius = covered_radius(low, high, box, identity)
+    points = rng.uniform([-3, 0], [5, 2], size=(4000, 2))
+    points[:1000] *= 0.3
+    inside = ((low <= points[:, None]) & (points[:, None] <= high)).all(axis=2).any(axis=1)
+    norms = np.array([norm(point, box, identity) for point in points])
+    assert inside[norms < radius].all()
+    if radius < 1:
+        assert not inside[norms < radius + 0.15].all()
+
+
+def test_one_parameter_by_hand():
+    box = [(-10.0, 10.0)]
+    assert covered_radius([[-10.0]], [[10.0]], box, [0.0]) == 1.0
+    assert covered_radius([], [], box, [0.0]) == 0.0
+    assert covered_radius([[1.0]], [[10.0]], box, [0.0]) == 0.0
+    gap = covered_radius([[-10.0], [3.0]], [[2.0], [10.0]], box, [0.0])
+    assert 0.2 - 1e-12 < gap <= 0.2
+    assert covered_radius([[0.0]], [[10.0]], [(0.0, 10.0)], [0.0]) == 1.0
+
+
+def test_a_side_without_attacks_needs_no_cover():
+    assert covered_radius([[0.0, 0.0]], [[1.0, 0.0]], [(0.0, 1.0), (0.0, 0.0)], [0.0, 0.0]) == 1.0
+
+
+def test_norm_of_boxes_is_that_of_their_nearest_point():
+    rng = np.random.default_rng(1)
+    box, identity = [(-3.0, 5.0), (0.5, 2.0)], [0.0, 1.0]
+    low = rng.uniform([-3, 0.5], [5, 2], size=(50, 2))
+    high = np.minimum(low + rng.uniform(0, 2, size=(50, 2)), [5.0, 2.0])
+    for least, most, found in zip(low, high, box_norm(low, high, box, identity), strict=True):
+        points = rng.uniform(least, most, size=(2000, 2))
+        points[0] = np.clip(identity, least, most)
+        assert min(norm(p, box, identity) for p in points) == pytest.approx(found)
+
+
+def test_held_radius_needs_the_identity():
+    box = [(-10.0, 10.0)]
+    assert held_radius([((1.0,), (10.0,))], box, [0.0], 1.0) is None
+    assert held_radius([((0.0,), (10.0,))], box, [0.0], 1.0) == 0.0
+    assert held_radius([((-10.0,), (10.0,))], box, [0.0], 0.5) == 0.5
+
+
+@pytest.mark.parametrize("box", [[(1.0, 2.0)], [(0.0, 0.0)]])
+def test_a_box_is_around_the_identity(box):
+    with pytest.raises(InputError, match="around"):
+        covered_radius([[0.0]], [[1.0]], box, [0.0])
+
+
+def test_shapes():
+    with pytest.raises(InputError, match="low"):
+        box_norm([[0.0, 1.0]], [[1.0, 1.0]], [(0.0, 1.0)], [0.0])
