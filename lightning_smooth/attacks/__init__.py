@@ -1,5 +1,6 @@
 """Attacks on the parameters of a transformation: many are tried, and the worst is kept."""
 
+from lightning_smooth.attacks.adaptive import AdaptiveAttack
 from lightning_smooth.attacks.base import ParameterAttack
 from lightning_smooth.attacks.grid import GridAttack
 from lightning_smooth.attacks.random import RandomAttack, RandomBallAttack
@@ -8,6 +9,7 @@ from lightning_smooth.attacks.searches import BaseSearch, SmoothedSearch
 from lightning_smooth.records.attack import AttackOutcome
 
 __all__ = [
+    "AdaptiveAttack",
     "AttackOutcome",
     "BaseSearch",
     "GridAttack",

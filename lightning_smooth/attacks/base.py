@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, final
 
 from torch import Tensor, nn
@@ -20,7 +21,8 @@ from lightning_smooth.transforms.base import Transform
 class ParameterAttack(ABC):
     """Tries parameters of a transformation on each image, and keeps those of the largest loss.
 
-    A subclass says which ones, in `_parameters`. The call validates them, transforms, has the
+    A subclass says which ones, in `_parameters`; one that looks for them with the classifier, in
+    `_candidates`. The call validates them, transforms, has the
     classifier answer on the transformed images, and judges the worst of them. Images are not
     clipped after they were transformed. An attack that finds nothing proves nothing.
 
@@ -53,7 +55,7 @@ class ParameterAttack(ABC):
 
         Args:
             model: base classifier: (B, C, H, W) in [0, 1] -> scores (B, K). Evaluated in eval
-                mode, without gradients; its own modes are put back.
+                mode; it gathers no gradients, and its own modes are put back.
             images: (B, C, H, W), floating point, in [0, 1].
             labels: (B,) true classes, integers.
             indices: the index of each image in its data set, at least 0. With the seed it keys
@@ -80,9 +82,14 @@ class ParameterAttack(ABC):
             return []
         check_images(images)
         classes = [check_count("labels", int(label), least=0) for label in labels.flatten()]
+        start = time.perf_counter()
+        candidates = self._candidates(model, images.detach(), classes, numbers)
+        spent = (time.perf_counter() - start) / len(images)
         subjects = [
-            Subject(index, label, image, self._checked(index))
-            for index, label, image in zip(numbers, classes, images.detach(), strict=True)
+            Subject(index, label, image, self._checked(theta))
+            for index, label, image, theta in zip(
+                numbers, classes, images.detach(), candidates, strict=True
+            )
         ]
         findings = self.search(model, self.transform, subjects, seed=self.seed)
         return [
@@ -98,7 +105,7 @@ class ParameterAttack(ABC):
                 method=self.method,
                 parameters={**self.describe(), "classes": finding.classes},
                 seed=self.seed,
-                seconds=round(finding.seconds, 6),
+                seconds=round(finding.seconds + spent, 6),
                 image=image_digest(subject.image),
             )
             for subject, finding in zip(subjects, findings, strict=True)
@@ -118,12 +125,18 @@ class ParameterAttack(ABC):
     def _parameters(self, index: int) -> Tensor:
         """The parameters (k, P), float64, to try on an image: a function of seed and index."""
 
+    def _candidates(
+        self, model: nn.Module, images: Tensor, labels: Sequence[int], indices: Sequence[int]
+    ) -> list[Tensor]:
+        """The parameters (k, P), float64, to try on each image, the first of equal losses first."""
+        del model, images, labels
+        return [self._parameters(index) for index in indices]
+
     @abstractmethod
     def _settings(self) -> dict[str, Any]:
         """The attack's own part of `describe`."""
 
-    def _checked(self, index: int) -> Tensor:
-        theta = self._parameters(index)
+    def _checked(self, theta: Tensor) -> Tensor:
         if not len(theta):
             raise InputError(f"{self!r} has no parameters to try.")
         return self.transform.check(theta)

@@ -45,14 +45,7 @@ class GridAttack(ParameterAttack):
         self.theta = self._grid()
 
     def _grid(self) -> Tensor:
-        columns = []
-        for parameter in self.transform.parameters:
-            low, high = self.box.get(parameter.name, (parameter.identity, parameter.identity))
-            values = np.unique(np.linspace(low, high, self.steps))
-            if parameter.whole:
-                values = np.unique(values.clip(math.ceil(low), math.floor(high)).round())
-            columns.append(torch.from_numpy(values))
-        grid = torch.cartesian_prod(*columns).reshape(-1, len(columns))
+        grid = even_grid(self.transform, self.box, self.steps)
         identity = self.transform.identity()
         if bool((grid == identity).all(dim=1).any()):
             return grid
@@ -65,3 +58,21 @@ class GridAttack(ParameterAttack):
     def _settings(self) -> dict[str, Any]:
         box: dict[str, Any] = {name: list(ends) for name, ends in self.box.items()}
         return {"box": box, "steps": self.steps}
+
+
+def even_grid(transform: Transform, box: Box, steps: int) -> Tensor:
+    """Parameters (k, P) float64 of a grid over a box, both ends of each range among them.
+
+    Args:
+        transform: whose parameters; those that are not in the box stay at their identity.
+        box: as `Transform.check_box` returns it.
+        steps: values of each parameter; of whole ones, as many of them as differ.
+    """
+    columns = []
+    for parameter in transform.parameters:
+        low, high = box.get(parameter.name, (parameter.identity, parameter.identity))
+        values = np.unique(np.linspace(low, high, steps))
+        if parameter.whole:
+            values = np.unique(values.clip(math.ceil(low), math.floor(high)).round())
+        columns.append(torch.from_numpy(values))
+    return torch.cartesian_prod(*columns).reshape(-1, len(columns))

@@ -52,20 +52,7 @@ class RandomAttack(ParameterAttack):
         self.k = check_count("k", k)
 
     def _parameters(self, index: int) -> Tensor:
-        uniform = _uniform(NoiseKey(self.seed, index, "attack"), self.k, len(self.box))
-        theta = self.transform.identity().repeat(self.k, 1)
-        for column, parameter in enumerate(self.transform.parameters):
-            if parameter.name not in self.box:
-                continue
-            low, high = self.box[parameter.name]
-            share = uniform[:, list(self.box).index(parameter.name)]
-            if parameter.whole:
-                least = math.ceil(low)
-                values = least + np.floor(share * (math.floor(high) - least + 1))
-            else:
-                values = (low + (high - low) * share).clip(low, high)
-            theta[:, column] = torch.from_numpy(values)
-        return theta
+        return uniform_parameters(self.transform, self.box, self.k, seed=self.seed, index=index)
 
     def _settings(self) -> dict[str, Any]:
         box: dict[str, Any] = {name: list(ends) for name, ends in self.box.items()}
@@ -135,6 +122,34 @@ class RandomBallAttack(ParameterAttack):
 
     def _settings(self) -> dict[str, Any]:
         return {"radius": self.radius, "k": self.k}
+
+
+def uniform_parameters(transform: Transform, box: Box, k: int, *, seed: int, index: int) -> Tensor:
+    """Draw k parameters from a box, each uniformly: (k, P) float64, the others at their identity.
+
+    A function of seed and index alone; of more, the first ones are the same.
+
+    Args:
+        transform: whose parameters.
+        box: as `Transform.check_box` returns it.
+        k: how many.
+        seed: seed of the draws.
+        index: index of the image that they are for.
+    """
+    uniform = _uniform(NoiseKey(seed, index, "attack"), k, len(box))
+    theta = transform.identity().repeat(k, 1)
+    for column, parameter in enumerate(transform.parameters):
+        if parameter.name not in box:
+            continue
+        low, high = box[parameter.name]
+        share = uniform[:, list(box).index(parameter.name)]
+        if parameter.whole:
+            least = math.ceil(low)
+            values = least + np.floor(share * (math.floor(high) - least + 1))
+        else:
+            values = (low + (high - low) * share).clip(low, high)
+        theta[:, column] = torch.from_numpy(values)
+    return theta
 
 
 def _uniform(key: NoiseKey, rows: int, columns: int) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError
 from lightning_smooth.smoothing.plans import Draws, Plan, votes
-from lightning_smooth.smoothing.smoothed import SmoothedClassifier
+from lightning_smooth.smoothing.smoothed import SmoothedClassifier, evaluating
 from lightning_smooth.transforms.base import Transform
 from lightning_smooth.types import ABSTAIN
 
@@ -85,24 +85,26 @@ class Search(ABC):
         Raises:
             InputError: the model's answers are not scores, or a label is none of its classes.
         """
-        classifier = self._classifier(model)
+        classifier = self.classifier(model)
         notes = [_Notes([math.nan] * len(s.theta), [ABSTAIN] * len(s.theta)) for s in subjects]
 
         def first() -> Iterator[Plan[_Measured]]:
             for place, subject in enumerate(subjects):
-                image = _ready(classifier, subject.image)
-                yield _measured(place, None, self._clean(image, subject.index, seed))
-                for row, changed in _transformed(transform, image, subject.theta):
+                image = ready(classifier, subject.image)
+                (clean,) = self.encode(image[None])
+                yield _measured(place, None, self._clean(clean, subject.index, seed))
+                for row, changed in self._transformed(transform, image, subject.theta):
                     yield _measured(place, row, self._rank(changed, subject.index, row, seed))
 
         def then() -> Iterator[Plan[_Measured]]:
             for place, (subject, note) in enumerate(zip(subjects, notes, strict=True)):
-                image, rows = _ready(classifier, subject.image), subject.theta[note.worst][None]
-                for _, changed in _transformed(transform, image, rows):
+                image, rows = ready(classifier, subject.image), subject.theta[note.worst][None]
+                for _, changed in self._transformed(transform, image, rows):
                     yield _measured(place, None, self._judge(changed, subject.index, seed))
 
         def run(plans: Iterator[Plan[_Measured]]) -> Iterator[_Measured]:
-            shape = tuple(subjects[0].image.shape)
+            with evaluating(classifier.model):
+                shape = tuple(self.encode(ready(classifier, subjects[0].image)[None]).shape[1:])
             for found, spent in classifier.run(plans, shape, tally=self._tally, most=self._most):
                 notes[found[0]].seconds += spent
                 yield found
@@ -122,14 +124,26 @@ class Search(ABC):
     def describe(self) -> dict[str, Any]:
         """The settings on which findings depend, in plain types."""
 
+    @abstractmethod
+    def classifier(self, model: nn.Module) -> SmoothedClassifier:
+        """What is attacked: its noise is added to what `encode` gives, for its model to see."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """What noise is added to, of images (B, C, H, W): differentiable."""
+        return images
+
     @property
     @abstractmethod
     def _most(self) -> int:
         """Draws that an image may take."""
 
-    @abstractmethod
-    def _classifier(self, model: nn.Module) -> SmoothedClassifier:
-        """What is attacked."""
+    def _transformed(
+        self, transform: Transform, image: Tensor, theta: Tensor
+    ) -> Iterator[tuple[int, Tensor]]:
+        """The rows of theta with their encoded images, some of which are made at a time."""
+        for start in range(0, len(theta), _CHUNK):
+            changed = transform(image[None], theta[start : start + _CHUNK])
+            yield from enumerate(self.encode(changed), start)
 
     @abstractmethod
     def _clean(self, image: Tensor, index: int, seed: int) -> Draws:
@@ -207,15 +221,6 @@ def _measured(place: int, row: int | None, ask: Draws) -> Plan[_Measured]:
     return place, row, (yield ask)
 
 
-def _transformed(
-    transform: Transform, image: Tensor, theta: Tensor
-) -> Iterator[tuple[int, Tensor]]:
-    """The rows of theta with their images, some of which are made at a time."""
-    for start in range(0, len(theta), _CHUNK):
-        changed = transform(image[None], theta[start : start + _CHUNK])
-        yield from enumerate(changed, start)
-
-
-def _ready(classifier: SmoothedClassifier, image: Tensor) -> Tensor:
+def ready(classifier: SmoothedClassifier, image: Tensor) -> Tensor:
     """The image where the model is, in at least float32, as noise is added to it."""
     return image.to(classifier.device, torch.promote_types(image.dtype, torch.float32))

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lightning_smooth.attacks.search import Search
+from lightning_smooth.certify.base import Certifier
 from lightning_smooth.certify.lipschitz import score_bits
-from lightning_smooth.certify.voting import VotingCertifier
-from lightning_smooth.errors import check_count
+from lightning_smooth.certify.spt import SPTCertifier
+from lightning_smooth.errors import InputError, check_count
 from lightning_smooth.maths.hypothesis import top_two_p_value
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.laws import NoNoise
@@ -57,7 +58,8 @@ class BaseSearch(Search):
     def _most(self) -> int:
         return 1
 
-    def _classifier(self, model: nn.Module) -> SmoothedClassifier:
+    def classifier(self, model: nn.Module) -> SmoothedClassifier:
+        """See `Search.classifier`: the model, without noise."""
         return SmoothedClassifier(
             model,
             NoNoise(),
@@ -94,50 +96,66 @@ class BaseSearch(Search):
 class SmoothedSearch(Search):
     """Attacks the smoothed classifier of a certifier, which does the judging.
 
-    Candidates are ranked by the votes of `n_rank` draws each: the fewer for the label, the worse.
-    The worst is then answered as PREDICT answers, from the certifier's `n` fresh draws. The loss
-    is -log((votes of the label + 1) / (n_rank + 1)), by the draws that rank; no two candidates
-    share a draw, and none is one of a certificate. The answer without attack is that of the
-    certifier's `predict`.
+    The classifier answers the class of the most votes, under the certifier's `law` on what its
+    `encode` makes of an image. Candidates are ranked by the votes of `n_rank` draws each: the fewer
+    for the label, the worse. The worst is then answered as PREDICT answers, from `n` fresh draws.
+    The loss is -log((votes of the label + 1) / (n_rank + 1)), by the draws that rank; no two
+    candidates share a draw, and none is one of a certificate. The answer without attack is PREDICT
+    as well: that of the certifier's own `predict`, if it has one of `n` draws.
 
     Args:
-        certifier: it gives the noise, `n`, alpha, and how the model is run.
+        certifier: it gives the noise, alpha, and how the model is run; any certifier of a
+            classifier that counts votes.
         n_rank: draws that rank a candidate.
+        n: draws that answer; None for the certifier's `n`.
 
     Raises:
-        InputError: `n_rank` is below 1.
+        InputError: `n_rank` or `n` is below 1, or the certifier has no `n`; it draws nothing,
+            counts no votes, or smooths twice.
     """
 
-    def __init__(self, certifier: VotingCertifier, n_rank: int = 50) -> None:
+    def __init__(self, certifier: Certifier, n_rank: int = 50, n: int | None = None) -> None:
+        votes = type(certifier)._tally is Certifier._tally
+        if certifier.deterministic or not votes or isinstance(certifier, SPTCertifier):
+            raise InputError(
+                "Expected a `certifier` whose classifier counts the votes of draws, but that of "
+                f"{certifier!r} answers in another way: judge it by its own draws."
+            )
         self.certifier = certifier
         self.n_rank = check_count("n_rank", n_rank)
+        self.n = check_count("n", getattr(certifier, "n", 0) if n is None else n)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.certifier!r}, n_rank={self.n_rank})"
+        return f"{type(self).__name__}({self.certifier!r}, n_rank={self.n_rank}, n={self.n})"
 
     def describe(self) -> dict[str, Any]:
         """See `Search.describe`."""
         own = self.certifier.describe()
-        return {"classifier": "smoothed", "n_rank": self.n_rank, "certifier": own}
+        return {"classifier": "smoothed", "n_rank": self.n_rank, "n": self.n, "certifier": own}
+
+    def classifier(self, model: nn.Module) -> SmoothedClassifier:
+        """See `Search.classifier`: that of the certifier."""
+        return self.certifier.smooth(model)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """See `Search.encode`: as the certifier does."""
+        return self.certifier.encode(images)
 
     @property
     def _most(self) -> int:
-        return self.certifier.n
-
-    def _classifier(self, model: nn.Module) -> SmoothedClassifier:
-        return self.certifier.smooth(model)
+        return self.n
 
     def _clean(self, image: Tensor, index: int, seed: int) -> Draws:
         del seed
         key = NoiseKey(self.certifier.seed, index, "prediction")
-        return Draws(image, key, 0, self.certifier.n)
+        return Draws(image, key, 0, self.n)
 
     def _rank(self, image: Tensor, index: int, row: int, seed: int) -> Draws:
         stride = -(-self.n_rank // BLOCK) * BLOCK  # every candidate has blocks of its own
         return Draws(image, NoiseKey(seed, index, "attack ranking"), row * stride, self.n_rank)
 
     def _judge(self, image: Tensor, index: int, seed: int) -> Draws:
-        return Draws(image, NoiseKey(seed, index, "attack verdict"), 0, self.certifier.n)
+        return Draws(image, NoiseKey(seed, index, "attack verdict"), 0, self.n)
 
     def _ranked(self, sums: Tensor, label: int) -> tuple[int, float]:
         return int(sums.argmax()), math.log((self.n_rank + 1) / (int(sums[label]) + 1))

@@ -139,7 +139,8 @@ class Certifier(ABC):
             self._checked(smoothed, image, index, label)
             for image, index, label in zip(images, indices, truth, strict=True)
         ]
-        shape = tuple(images[0].shape)
+        with torch.no_grad():
+            shape = tuple(self.encode(images[0][None].float()).shape[1:])
         for certificate, seconds in smoothed.run(plans, shape, tally=self._tally, most=self.draws):
             yield dataclasses.replace(certificate, seconds=round(seconds, 6))
 
@@ -158,6 +159,13 @@ class Certifier(ABC):
             speed=self.speed,
             share=share,
         )
+
+    def encode(self, images: Tensor) -> Tensor:
+        """What noise is added to, of images (B, C, H, W): the images, unless a subclass says else.
+
+        It is differentiable, so that attacks go through it.
+        """
+        return images
 
     def describe(self) -> dict[str, Any]:
         """Return the settings on which certificates depend, in plain types.
@@ -230,7 +238,8 @@ def _check_sound(c: Certificate, *, deterministic: bool) -> None:
             raise SoundnessError("A certificate that rests on no draw spends alpha or counts some.")
     else:
         check_ledger(c.ledger, c.alpha)
-        rates = [hits / n for n, hits in c.looks] or [c.hits / c.n]
+        looks = [*c.looks, *(look for anchor in c.anchors for look in anchor.looks)]
+        rates = [hits / n for n, hits in looks] or [c.hits / c.n]
         if not 0 <= c.hits <= c.n or c.p_lower > max(rates):
             raise SoundnessError(f"The bound {c.p_lower} is above the rate {c.hits}/{c.n}.")
     if c.predicted not in (c.candidate, ABSTAIN):
