@@ -55,6 +55,9 @@ VERBS: dict[str, set[str]] = {
 }
 """Verb -> arguments of the trainer's method that the command line does not take."""
 
+_CERTIFYING = {"run", "certify"}
+"""Verbs that cannot do without a certifier."""
+
 _STARTS = ("-c", "--config", "-h", "help", "--print_config")
 
 
@@ -178,9 +181,17 @@ class SmoothCLI(LightningCLI):
         return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the output folder and the certification to Lightning's arguments."""
+        """Add the output folder and the certification to Lightning's arguments.
+
+        Verbs that certify need a certifier; to the others an experiment that trains no classifier,
+        but a surrogate, comes without.
+        """
         parser.add_function_arguments(output_folder, "output")
         parser.add_lightning_class_args(CertificationCallback, "certification")
+        if set(self.verbs).isdisjoint(_CERTIFYING):
+            certifier = next(a for a in parser._actions if a.dest == "certification.certifier")
+            certifier.required = False
+            parser.add_instantiator(_certification, CertificationCallback, subclasses=False)
 
     def _parse_ckpt_path(self) -> None:
         """Keep what the command says: the checkpoint's hyperparameters decide nothing."""
@@ -221,7 +232,9 @@ class SmoothCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say where the training is, and what comes next."""
-        rank_zero_info(f"Trained: {self.folder}. Next: {self._next('certify')}")
+        certifier = self.config[str(self.subcommand)].certification.certifier
+        next_ = "test" if certifier is None else "certify"
+        rank_zero_info(f"Trained: {self.folder}. Next: {self._next(next_)}")
 
     def after_certify(self) -> None:
         """Say what comes next."""
@@ -281,7 +294,7 @@ def main(verb: str, args: Sequence[str] | None = None) -> None:
 def _run(verb: str, stop: Stop, args: list[str] | None) -> None:
     try:
         SmoothCLI.for_verb(verb, stop)(
-            model_class=SmoothingModule,
+            model_class=SmoothingModule if verb in _CERTIFYING else pl.LightningModule,
             datamodule_class=LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -333,6 +346,11 @@ def _settle_processes(trainer: Any) -> None:
             f"trainer has devices {trainer.devices} on num_nodes {trainer.num_nodes}: start the "
             "same number on each node, and give --trainer.devices auto, which takes that number."
         )
+
+
+def _certification(kind: type[CertificationCallback], *args: Any, **kwargs: Any) -> Callback:
+    """Build the certification; without a certifier, a callback that does nothing."""
+    return kind(*args, **kwargs) if args or kwargs.get("certifier") is not None else Callback()
 
 
 def _only(verb: str) -> Any:

@@ -3,10 +3,13 @@
 from lightning_smooth.models.cyclic import CyclicConvNet
 from lightning_smooth.models.fingerprint import fingerprint
 from lightning_smooth.models.lenet import LeNet
+from lightning_smooth.models.lipschitz import LipschitzConv2d, LipschitzFeatures, convolution_bound
+from lightning_smooth.models.motion import Motion
 from lightning_smooth.models.normalize import Normalize, normalization
 from lightning_smooth.models.resnet import CifarResNet
 from lightning_smooth.models.small import SmallConvNet
 from lightning_smooth.models.standardize import Standardized
+from lightning_smooth.models.surrogate import SurrogateNetwork
 from lightning_smooth.models.timm import TimmModel
 from lightning_smooth.models.torchvision import TorchvisionModel
 from lightning_smooth.models.vignetted import Vignetted
@@ -16,12 +19,17 @@ __all__ = [
     "CifarResNet",
     "CyclicConvNet",
     "LeNet",
+    "LipschitzConv2d",
+    "LipschitzFeatures",
+    "Motion",
     "Normalize",
     "SmallConvNet",
     "Standardized",
+    "SurrogateNetwork",
     "TimmModel",
     "TorchvisionModel",
     "Vignetted",
+    "convolution_bound",
     "fingerprint",
     "load_weights",
     "normalization",
