@@ -26,7 +26,7 @@ from lightning_smooth.records.reading import differences
 _VARIABLE = "LIGHTNING_SMOOTH_FOLDER"
 """Carries the run folder to the processes that a DDP strategy starts."""
 
-_OF_TESTING = {"root", "eval_batch_size", "num_workers", "skip", "limit", "download"}
+_OF_TESTING = {"root", "eval_batch_size", "num_workers", "skip", "limit", "download", "attack"}
 """Arguments of a data module that training does not depend on."""
 
 

@@ -239,7 +239,7 @@ def _check_sound(c: Certificate, *, deterministic: bool) -> None:
     else:
         check_ledger(c.ledger, c.alpha)
         looks = [*c.looks, *(look for anchor in c.anchors for look in anchor.looks)]
-        rates = [hits / n for n, hits in looks] or [c.hits / c.n]
+        rates = [hits / n for n, hits in looks] or [c.hits / max(c.n, 1)]
         if not 0 <= c.hits <= c.n or c.p_lower > max(rates):
             raise SoundnessError(f"The bound {c.p_lower} is above the rate {c.hits}/{c.n}.")
     if c.predicted not in (c.candidate, ABSTAIN):

@@ -31,7 +31,7 @@ _STREAMS: tuple[Stream, Stream] = ("error size", "error")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sizes(Distances):
+class Sizes(Distances):
     """E of each outer draw: of its angle, or one for all."""
 
     size: float | AngleSizes
@@ -151,7 +151,7 @@ class DistSPTxCertifier(SPTCertifier):
             size, smallest = found.size.largest, float(found.size.values.min())
         else:
             size = smallest = found.size
-        return _Sizes(
+        return Sizes(
             size=found.size,
             rho=found.rho,
             measured={

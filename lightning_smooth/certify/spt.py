@@ -59,6 +59,15 @@ class Distances(ABC):
         """The distance of each outer draw b (N, P)."""
 
 
+def drawn(law: ParameterNoise, key: NoiseKey, first: int, end: int) -> Tensor:
+    """Draws `first` to `end` of b: (N, P) float64."""
+    theta = torch.cat([
+        law.block(key, block, (1, 1, 1), torch.device("cpu"))
+        for block in range(first // BLOCK, (end + BLOCK - 1) // BLOCK)
+    ])  # fmt: skip
+    return theta[first % BLOCK :][: end - first]
+
+
 class SPTCertifier(Certifier):
     """What certifiers share that smooth over a transformation, and over pixels within it.
 
@@ -226,12 +235,7 @@ class SPTCertifier(Certifier):
         return NoiseKey(self.seed, index, stream, self._part + part)
 
     def _drawn(self, key: NoiseKey, first: int, end: int) -> Tensor:
-        """Draws `first` to `end` of b: (N, P) float64."""
-        theta = torch.cat([
-            self._parameters.block(key, block, (1, 1, 1), torch.device("cpu"))
-            for block in range(first // BLOCK, (end + BLOCK - 1) // BLOCK)
-        ])  # fmt: skip
-        return theta[first % BLOCK :][: end - first]
+        return drawn(self._parameters, key, first, end)
 
     def _shown(self, image: Tensor, noise: Tensor) -> Tensor:
         """What the inner classifier sees for outer draws (N, P): (N, C, H, W) float32."""

@@ -1,5 +1,6 @@
 """Data sets as LightningDataModules; every batch is (image in [0, 1], label, data set index)."""
 
+from lightning_smooth.data.attacked import StoredAttack
 from lightning_smooth.data.base import ImageDataModule
 from lightning_smooth.data.cifar import CIFAR10, CIFAR100
 from lightning_smooth.data.digits import Digits
@@ -18,5 +19,6 @@ __all__ = [
     "ImageBatch",
     "ImageDataModule",
     "ImageNet",
+    "StoredAttack",
     "prepare",
 ]

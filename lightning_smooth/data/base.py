@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
+from lightning_smooth.data.attacked import AttackedSource, StoredAttack
 from lightning_smooth.data.sources import (
     ImageBatch,
     ImageSource,
@@ -43,6 +44,8 @@ class ImageDataModule(LightningDataModule):
         skip: test and predict take the images 0, skip, 2 skip, ... of the test split.
         limit: at most this many of those; null for all.
         download: fetch what is missing under root, where the data set can be downloaded.
+        attack: shows each image of the test split as this attack left it, to test and predict and
+            whoever else asks for it; null for the images themselves. It is part of the fingerprint.
 
     Raises:
         InputError: an argument is out of range.
@@ -67,6 +70,7 @@ class ImageDataModule(LightningDataModule):
         skip: int = 1,
         limit: int | None = None,
         download: bool = True,
+        attack: StoredAttack | None = None,
     ) -> None:
         super().__init__()
         self.root = Path(root).expanduser()
@@ -79,6 +83,7 @@ class ImageDataModule(LightningDataModule):
         self.skip = check_count("skip", skip)
         self.limit = None if limit is None else check_count("limit", limit)
         self.download = download
+        self.attack = attack
         self._sources: dict[bool, ImageSource] = {}
         self._excluded: frozenset[int] = frozenset()
         self._replicated = False
@@ -199,17 +204,20 @@ class ImageDataModule(LightningDataModule):
         """Say which test split this is, so that records of another one are not mixed with it.
 
         Returns:
-            `name`; `split`, always "test"; `images`, all of the split's, whatever is chosen; and
-            `digest`, sha256 over pixels and labels (ImageNet: paths, sizes, labels, cropping).
+            `name`; `split`, always "test"; `attack`, if there is one; `images`, all of the split's,
+            whatever is chosen; and `digest`, sha256 over pixels and labels (ImageNet: paths, sizes,
+            labels, cropping) and the attack.
         """
         source = self._source(train=False)
         if not self._digest:
             digest = hashlib.sha256()
             source.update_digest(digest.update)
             self._digest = digest.hexdigest()
+        attack = {} if self.attack is None else {"attack": repr(self.attack)}
         return {
             "name": self.name,
             "split": "test",
+            **attack,
             "images": len(source),
             "digest": self._digest,
         }
@@ -219,6 +227,8 @@ class ImageDataModule(LightningDataModule):
             source = self._load(train=train)
             where = f"{self.title}: the {'train' if train else 'test'} split under {self.root}"
             check_labels(source.labels, self.num_classes, where=where)
+            if self.attack is not None and not train:
+                source = AttackedSource(source, self.attack)
             self._sources[train] = source
         return self._sources[train]
 

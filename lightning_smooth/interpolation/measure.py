@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
+from lightning_smooth.errors import InputError
 from lightning_smooth.interpolation.error import RotationError
 from lightning_smooth.interpolation.sizes import AngleSizes
 from lightning_smooth.interpolation.translation import TranslationError
@@ -19,6 +22,9 @@ Stored = Literal["exact", "float32", "uint8"]
 `exact`: as real arithmetic gives it; `float32`: as `transforms` compute it in float32; `uint8`:
 that, rounded to whole 255ths.
 """
+
+Engine: TypeAlias = RotationError | TranslationError
+"""What bounds the errors of one image."""
 
 _FLOAT32 = 64 * 2.0**-24
 """How far a pixel is off that float32 computed, for each pixel of the image's size.
@@ -61,7 +67,7 @@ def bounds_of(
     largest: float,
     preprocessing: nn.Module | None,
     stored: Stored,
-) -> RotationError | TranslationError:
+) -> Engine:
     """The engine that bounds errors of an image under attacks up to `largest` on each parameter."""
     off = rounding(stored, max(image.shape[1:]))
     if isinstance(transform, Rotation):
@@ -70,8 +76,43 @@ def bounds_of(
     return TranslationError(image, box, preprocessing, rounding=off)
 
 
+def choose_size(samples: Iterable[tuple[Engine, Tensor]], margin: float) -> float | AngleSizes:
+    """E by some draws of b: so many times the largest error that they show, of any image.
+
+    Args:
+        samples: engines of images, all of one transformation, each with draws of b; one at least.
+        margin: factor above 0.
+
+    Returns:
+        E; for rotations a function of the angle.
+    """
+    seen, errors, largest = [], [], []
+    for engine, noise in samples:
+        if isinstance(engine, RotationError):
+            angles, found = engine.samples(noise)
+            seen.append(angles)
+            errors.append(found)
+        else:
+            largest.append(float(engine.sampled(noise).max()))
+    if seen:
+        return AngleSizes.chosen(torch.cat(seen), torch.cat(errors), margin)
+    return margin * max(largest)
+
+
+def exceeding(engine: Engine, fresh: Tensor, size: float | AngleSizes) -> int:
+    """How many draws of b are not proven to have an error of at most E, whatever the attack."""
+    if isinstance(engine, RotationError):
+        upper = engine.bounds(fresh, target=size).upper
+        allowed = 0.0 if isinstance(size, AngleSizes) else size
+    elif isinstance(size, AngleSizes):
+        raise InputError("Expected one E for translations, but got a function of an angle.")
+    else:
+        upper, allowed = engine.bounds(fresh, target=size).upper, size
+    return len(fresh) - int((upper <= allowed).sum())
+
+
 def measure_error(
-    engine: RotationError | TranslationError,
+    engine: Engine,
     chosen: Tensor,
     fresh: Tensor,
     *,
@@ -87,13 +128,7 @@ def measure_error(
         margin: E is so many times the largest error found under `chosen`.
         alpha: probability with which `rho` may be too small.
     """
-    size: float | AngleSizes
-    if isinstance(engine, RotationError):
-        size = AngleSizes.chosen(*engine.samples(chosen), margin)
-        upper, allowed = engine.bounds(fresh, target=size).upper, 0.0
-    else:
-        size = allowed = margin * float(engine.sampled(chosen).max())
-        upper = engine.bounds(fresh, target=size).upper
-    failures = int((upper > allowed).sum())
+    size = choose_size([(engine, chosen)], margin)
+    failures = exceeding(engine, fresh, size)
     rho = clopper_pearson_upper(failures, len(fresh), alpha)
     return MeasuredError(size, failures, len(fresh), rho)

@@ -15,6 +15,8 @@ from lightning_smooth.errors import InputError
 
 Array = NDArray[np.float64]
 
+_FLOAT32 = 2.0**-22
+
 Ends = Sequence[tuple[float, float]]
 """(least, greatest) of each parameter."""
 
@@ -98,28 +100,55 @@ def covered_radius(low: ArrayLike, high: ArrayLike, box: Ends, identity: Sequenc
 
 
 def held_radius(
-    covers: Sequence[Range], box: Ends, identity: Sequence[float], most: float
+    covers: Sequence[Range],
+    uncovered: Sequence[Range],
+    box: Ends,
+    identity: Sequence[float],
+    most: float,
 ) -> float | None:
-    """The radius of a class that is held in some boxes, at most `most`.
+    """The radius of a class that is held in some boxes and not shown in others, at most `most`.
+
+    Boxes are closed. Where two share a point, and what is done there is the same in both, one that
+    is covered is enough; but a box that is a single value of a parameter (of a transformation with
+    finitely many results) has that value to itself.
 
     Args:
-        covers: (least, greatest) parameters of each box.
+        covers: (least, greatest) parameters of each box where it is held.
+        uncovered: likewise, where it is not shown.
         box: of all attacks, around `identity`.
         identity: (P,) the parameters that change nothing.
         most: the largest radius that is asked about.
 
     Returns:
-        None where not even the identity is in a box.
+        The radius: all attacks of a norm below it are held, and at 1 all of the box. Below 1 it is
+        reduced by more than float32 is off by. None where the identity is not held.
 
-    >>> held_radius([((-1.0,), (5.0,))], [(-10.0, 10.0)], [0.0], 1.0) is None
+    >>> held_radius([((-1.0,), (5.0,))], [], [(-10.0, 10.0)], [0.0], 1.0) is None
     False
+    >>> held_radius([((0.0,), (5.0,))], [((0.0,), (0.0,))], [(0.0, 10.0)], [0.0], 1.0) is None
+    True
     """
-    answered = any(
-        all(a <= x <= b for a, x, b in zip(low, identity, high, strict=True))
-        for low, high in covers
-    )
+    alone = [(low, high) for low, high in uncovered if _thin(low, high, box)]
+    held = any(_inside(identity, low, high) for low, high in covers)
+    if not held or any(_inside(identity, low, high) for low, high in alone):
+        return None
     lows, highs = [low for low, _ in covers], [high for _, high in covers]
-    return min(covered_radius(lows, highs, box, identity), most) if answered else None
+    radius = covered_radius(lows, highs, box, identity)
+    if uncovered:
+        lows, highs = [low for low, _ in uncovered], [high for _, high in uncovered]
+        radius = min(radius, float(box_norm(lows, highs, box, identity).min()))
+        if radius == 1.0:  # a single value, at the end of the box
+            radius = float(np.nextafter(1.0, 0.0))
+    return min(radius if radius == 1.0 else radius * (1 - _FLOAT32), most)
+
+
+def _thin(low: Sequence[float], high: Sequence[float], box: Ends) -> bool:
+    """Whether a box is a single value of a parameter that has a range."""
+    return any(a == b and least < most for a, b, (least, most) in zip(low, high, box, strict=True))
+
+
+def _inside(point: Sequence[float], low: Sequence[float], high: Sequence[float]) -> bool:
+    return all(a <= x <= b for a, x, b in zip(low, point, high, strict=True))
 
 
 def _run(flags: NDArray[np.bool_]) -> tuple[int, int]:

@@ -91,10 +91,12 @@ class LatentShift:
         array([0.      , 0.499376])
         """
         latents = np.asarray(latents, dtype=np.float64)
+        latents = latents - latents.mean(axis=0)  # what is far from 0 cancels badly
         squares = np.einsum("nl,nl->n", latents, latents)
         squared = squares[:, None] + squares - 2 * (latents @ latents.T)
         # What cancels there is off by the rounding of its largest part.
-        squared = squared.clip(min=0) + _CANCELLED * (squares[:, None] + squares)
+        wrong = max(_CANCELLED, latents.shape[1] * 2.0**-52)
+        squared = squared.clip(min=0) + wrong * (squares[:, None] + squares)
         np.fill_diagonal(squared, 0.0)
         least: Array = np.sqrt(squared) / self.sigma
         if self.slopes is not None:

@@ -8,7 +8,7 @@ sections 4 and 5; THEORY section 6. Two steps are ours, and give more for the sa
   before: P(hit at b + g) - rho > 1/2 is all that the proof needs.
 - An inner test is wrong with probability `level` for a draw that is no hit; as outer draws are
   independent, so are these mistakes, and P(test passes) <= level + (1 - level) P(hit) accounts
-  for all of them. No alpha is split among the tests.
+  for all of them. No alpha is split among the tests. Images that verify an E are such tests, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Final
 
 from scipy.special import ndtri
 
-from lightning_smooth.errors import InputError, check_positive, check_probability
+from lightning_smooth.errors import InputError, check_count, check_positive, check_probability
+from lightning_smooth.maths.confidence import clopper_pearson_lower, clopper_pearson_upper
 from lightning_smooth.maths.deciding import HELD, NOT_HELD, Thresholds
 from lightning_smooth.maths.radius import gaussian_probability
 from lightning_smooth.maths.sequential import Stopping
@@ -26,7 +27,11 @@ from lightning_smooth.maths.sequential import Stopping
 ERROR_SHARE: Final = 0.2
 """The part of alpha that DistSPT spends on how often an error exceeds E."""
 
+HOLDS_FOR: Final = "images of a fraction q of the distribution"
+"""What certificates of DistSPT^D hold for, as their records say it."""
+
 _UP = 1 + 16 * 2.0**-53
+_DOWN = 1 - 16 * 2.0**-53
 
 
 def passes_needed(hit: float, level: float) -> float:
@@ -41,6 +46,65 @@ def passes_needed(hit: float, level: float) -> float:
     """
     check_probability("level", level)
     return min(1.0, (level + (1 - level) * hit) * _UP)
+
+
+def hits_shown(passed: int, tests: int, level: float, alpha: float) -> float:
+    """Lower bound of the probability of a hit, from tests that passed, rounded down.
+
+    The inverse of `passes_needed`: with L the lower bound of Clopper and Pearson of how often tests
+    pass, L <= level + (1 - level) P(hit).
+
+    Args:
+        passed: tests that passed, 0..tests.
+        tests: independent tests, each of a fresh draw of what may be a hit.
+        level: probability with which a test passes what is no hit.
+        alpha: probability with which the bound may be above the truth.
+
+    >>> round(hits_shown(300, 300, 0.05, 0.001), 6), hits_shown(3, 300, 0.05, 0.001)
+    (0.976039, 0.0)
+    """
+    check_probability("level", level)
+    shown = (clopper_pearson_lower(passed, tests, alpha) - level) / (1 - level)
+    return max(0.0, shown * _DOWN)
+
+
+def failures_allowed(draws: int, rho: float, level: float) -> int:
+    """Most failures, of some draws, with which they are shown to be no more frequent than rho.
+
+    A test that passes with so many at most is wrong with probability at most `level`.
+
+    Args:
+        draws: independent draws.
+        rho: the probability of a failure that is to be shown, in (0, 1).
+        level: probability with which the test may pass where failures are more frequent.
+
+    Returns:
+        The number; -1 where no count shows it.
+
+    >>> failures_allowed(8000, 0.001, 0.001), failures_allowed(400, 0.02, 0.05)
+    (0, 3)
+    >>> failures_allowed(100, 0.001, 0.05)
+    -1
+    """
+    check_probability("rho", rho)
+    allowed = -1
+    while allowed + 1 < draws and clopper_pearson_upper(allowed + 1, draws, level) <= rho:
+        allowed += 1
+    return allowed
+
+
+def alpha_of_attempt(alpha: float, attempt: int) -> float:
+    """What one of any number of attempts may spend: half of what those before it left.
+
+    Args:
+        alpha: probability with which any of them may be wrong.
+        attempt: which, from 1.
+
+    >>> [alpha_of_attempt(0.001, attempt) for attempt in (1, 2, 3)]
+    [0.0005, 0.00025, 0.000125]
+    """
+    check_probability("alpha", alpha)
+    return alpha / 2.0 ** check_count("attempt", attempt)
 
 
 def hit_needed(radius: float, scale: float, rho: float) -> float:

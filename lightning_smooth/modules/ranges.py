@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Literal
 
@@ -82,14 +83,16 @@ class RangeAugmentation(SmoothingModule):
         super().__init__(model, optimizer, scheduler, scheduler_interval, weights, weights_head)
         self.transform = transform
         self.box = transform.check_box(box)
+        # A copy, and not a child: it is neither trained nor saved with the model.
+        self._surrogate = (
+            None if surrogate is None else [copy.deepcopy(surrogate).eval().requires_grad_(False)]
+        )
         self._law: GaussianNoise | LatentNoise = (
             GaussianNoise(sigma)
-            if surrogate is None
-            else LatentNoise(surrogate, scales or {}, sigma)
+            if self._surrogate is None
+            else LatentNoise(self._surrogate[0], scales or {}, sigma)
         )
         self.sigma = self._law.sigma
-        # Not a child: it is neither trained nor saved with the model.
-        self._surrogate = None if surrogate is None else [surrogate.eval().requires_grad_(False)]
         self.widen = check_positive("widen", widen)
         self.copies = check_count("copies", copies)
         self.consistency = check_weight("consistency", consistency)

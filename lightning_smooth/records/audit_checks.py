@@ -22,6 +22,7 @@ from lightning_smooth.maths.ledger import check_ledger
 from lightning_smooth.records import (  # noqa: F401 - enter their methods
     audit_more,
     audit_parameters,
+    audit_range,
     audit_sequential,
     audit_spt,
 )
@@ -280,7 +281,8 @@ def _compare_settings(
     own = {name: getattr(c, name) for name in ("method", "n", "n0", "alpha", "seed")}
     for name, set_to in settings.items():
         if name in own and own[name] != set_to:
-            stopped = name == "n" and early and isinstance(set_to, int) and c.n <= set_to
+            most = set_to * (len(c.anchors) or 1) if isinstance(set_to, int) else -1
+            stopped = name == "n" and early and c.n <= most
             if not stopped:
                 yield Problem("contradiction", f"{name} = {own[name]!r}", f"{set_to!r} (header)")
         if name in c.parameters and c.parameters[name] != set_to:

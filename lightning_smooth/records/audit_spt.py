@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from lightning_smooth.errors import RecordError
 from lightning_smooth.maths.confidence import clopper_pearson_upper
-from lightning_smooth.maths.spt import ERROR_SHARE, OuterTest
+from lightning_smooth.maths.spt import (
+    ERROR_SHARE,
+    HOLDS_FOR,
+    OuterTest,
+    alpha_of_attempt,
+    failures_allowed,
+    hits_shown,
+)
 from lightning_smooth.records.audit_methods import Recomputed, Verdict, audits, number
 from lightning_smooth.records.audit_sequential import rule_of
 from lightning_smooth.records.certificate import Certificate
@@ -30,12 +37,52 @@ def dist_spt_x(c: Certificate) -> Recomputed:
     said = number(c.measured, "rho", where="measured")
     if said < rho * (1 - 1e-12):
         raise RecordError(f"`rho` is {said!r}, but {failures} of {draws} give {rho!r}.")
-    least, tested, most = (
-        number(c.measured, key, where="measured") for key in ("smallest", "E", "size")
-    )
-    if c.hits and not least <= tested <= most:
-        raise RecordError(f"Draws were tested at {tested!r}; rho is of {least!r} to {most!r}.")
+    _tested_at(c)
     return _outer(c, rho, spent)
+
+
+@audits("dist spt d")
+def dist_spt_d(c: Certificate) -> Recomputed:
+    """Decisions of radii by the looks; q is computed again from the images that verified E."""
+    if c.parameters.get("holds_for") != HOLDS_FOR:
+        raise RecordError(
+            f"`holds_for` is {c.parameters.get('holds_for')!r}, not {HOLDS_FOR!r}: without it the "
+            "certificate claims to be about its image."
+        )
+    found = c.parameters.get("population")
+    if not isinstance(found, Mapping):
+        raise RecordError("There is no `population` in `parameters`.")
+    rho, said = (number(found, key, where="population") for key in ("rho", "q"))
+    q = _fraction(found, rho)
+    if not 0 < said <= q * (1 + 1e-12):
+        raise RecordError(f"`q` is {said!r}, but the images that verified E give {q!r}.")
+    if {key: c.measured.get(key) for key in ("rho", "q")} != {"rho": rho, "q": said}:
+        raise RecordError("`measured` has not the rho and the q of `population`.")
+    if number(c.parameters, "largest", where="parameters") > number(
+        found, "largest", where="population"
+    ):
+        raise RecordError(f"Errors of the population were bounded up to {found['largest']!r}.")
+    _tested_at(c)
+    return _outer(c, rho, 0.0)
+
+
+def _fraction(found: Mapping[str, object], rho: float) -> float:
+    """The q that a population's counts give."""
+    level, alpha, attempt, draws = (
+        number(found, key, where="population") for key in ("level", "alpha", "attempt", "draws")
+    )
+    tally = found.get("failures")
+    if not isinstance(tally, Mapping) or not tally:
+        raise RecordError(f"`failures` is {tally!r}, not failures -> images.")
+    images = {key: number(tally, key, where="failures") for key in tally}
+    if not all(str(key).isdecimal() and int(key) <= draws for key in images):
+        raise RecordError(f"`failures` is {tally!r}, with {draws:g} draws an image.")
+    if not all(count >= 1 and count == int(count) for count in images.values()):
+        raise RecordError(f"`failures` is {tally!r}, not numbers of images.")
+    allowed = failures_allowed(int(draws), rho, level)
+    passed = sum(count for key, count in images.items() if int(key) <= allowed)
+    spent = alpha_of_attempt(alpha, int(attempt))
+    return hits_shown(int(passed), int(sum(images.values())), level, spent)
 
 
 @audits("indiv spt")
@@ -44,6 +91,14 @@ def indiv_spt(c: Certificate) -> Recomputed:
     if not number(c.measured, "pieces", where="measured") and c.hits:
         raise RecordError(f"{c.hits} hits, though the image has no possible original.")
     return _outer(c, 0.0, 0.0)
+
+
+def _tested_at(c: Certificate) -> None:
+    least, tested, most = (
+        number(c.measured, key, where="measured") for key in ("smallest", "E", "size")
+    )
+    if c.hits and not least <= tested <= most:
+        raise RecordError(f"Draws were tested at {tested!r}; rho is of {least!r} to {most!r}.")
 
 
 def _outer(c: Certificate, rho: float, spent: float) -> Recomputed:

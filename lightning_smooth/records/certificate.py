@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from lightning_smooth.errors import RecordError
+from lightning_smooth.maths.coverage import Range
+from lightning_smooth.records.anchor import Anchor, anchor_from, ranges_from
 from lightning_smooth.types import ABSTAIN, Guarantee
 
 
@@ -54,6 +56,11 @@ class Certificate:
             methods with noise on several; they do not hold together. Left out where empty.
         measured: what else the verdict follows from, by name, where votes are not all; the method
             says what. Numbers below 2^63; whole ones keep every digit. Left out where empty.
+        anchors: the points at which the class was tested, for methods that cover a range of
+            parameters from several; `n` and `hits` are then their sums, `p_lower` the least bound
+            of those that cover something. Left out where empty.
+        uncovered: boxes of parameters, of those asked about, that no anchor covers. Left out where
+            empty.
     """
 
     index: int
@@ -80,6 +87,8 @@ class Certificate:
     looks: tuple[tuple[int, int], ...] = ()
     radii: Mapping[str, float] = field(default_factory=dict)
     measured: Mapping[str, int | float] = field(default_factory=dict)
+    anchors: tuple[Anchor, ...] = ()
+    uncovered: tuple[Range, ...] = ()
 
     @property
     def abstained(self) -> bool:
@@ -98,7 +107,7 @@ class Certificate:
     def to_json(self) -> str:
         """One line of JSON, without its line end; floats keep every bit."""
         fields = dataclasses.asdict(self)
-        for name in ("looks", "radii", "measured"):
+        for name in ("looks", "radii", "measured", "anchors", "uncovered"):
             if not fields[name]:
                 del fields[name]
         return json.dumps(fields, separators=(",", ":"), allow_nan=False)
@@ -132,6 +141,10 @@ class Certificate:
         fields["looks"] = _looks(fields.get("looks", ()))
         if "measured" in fields:
             _check_measured(fields["measured"])
+        if "anchors" in fields:
+            fields["anchors"] = tuple(map(anchor_from, fields["anchors"]))
+        if "uncovered" in fields:
+            fields["uncovered"] = ranges_from(fields["uncovered"])
         certificate = cls(**fields)
         _check_types(certificate)
         return certificate

@@ -17,11 +17,15 @@ class Measure:
         unit: the certificates' `radius_unit`.
         axis: label of an axis of radii.
         attacks: the attacks that a radius rules out, with `{r}` for the radius.
+        words: what is said after a radius; nothing for norms of pixels.
+        of_range: whether radii are parts of a range that is covered, 1 all of it.
     """
 
     unit: str
     axis: str
     attacks: str
+    words: str = ""
+    of_range: bool = False
 
     def below(self, radius: str) -> str:
         """The attacks that this radius rules out.
@@ -29,7 +33,8 @@ class Measure:
         >>> measure("l2", {}).below("0.5")
         'change of ℓ₂ norm below 0.5'
         """
-        return self.attacks.replace("{r}", radius)
+        attacks = self.attacks.replace("{r}", radius)
+        return attacks.replace("within 1 times", "within") if self.of_range else attacks
 
 
 def measure(unit: str, certifier: Mapping[str, Any]) -> Measure:
@@ -50,17 +55,36 @@ def measure(unit: str, certifier: Mapping[str, Any]) -> Measure:
         )
     laws, target = (_part(certifier, name) for name in ("laws", "target"))
     transform = str(certifier.get("transform", "attack"))
+    if unit == "box" and (covered := attacked_range(certifier)):
+        ends = _boxed(covered)
+        attacks = f"{transform} within {{r}} times the range ({ends})"
+        axis = f"part of the range: {ends}"
+        return Measure(unit, axis, attacks, "times the range", of_range=True)
     if unit == "box":
-        box = ", ".join(f"{name} {_range(ends)}" for name, ends in _part(target, "box").items())
+        box = _boxed(_part(target, "box"))
         attacks = f"{transform} within {{r}} times the box ({box})"
-        return Measure(unit, f"multiple of the box: {box}", attacks)
+        return Measure(unit, f"multiple of the box: {box}", attacks, "times the box")
     attacked = [*laws] or [str(name) for name in certifier.get("names") or ["parameter"]]
     names = ", ".join(attacked)
     if len(attacked) > 1:
         attacks = f"{transform} of ({names}) of ℓ₂ norm below {{r}} {unit}"
-        return Measure(unit, f"ℓ₂ norm of ({names}), {unit}", attacks)
+        return Measure(unit, f"ℓ₂ norm of ({names}), {unit}", attacks, unit)
     article = "an" if names[0] in "aeiou" else "a"
-    return Measure(unit, f"{names}, {unit}", f"{transform} of {article} {names} below {{r}} {unit}")
+    attacks = f"{transform} of {article} {names} below {{r}} {unit}"
+    return Measure(unit, f"{names}, {unit}", attacks, unit)
+
+
+def attacked_range(certifier: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The range that a certifier covers from several anchors; empty for other certifiers.
+
+    Args:
+        certifier: its settings, as a header of records holds them.
+    """
+    return _part(certifier, "box") if "anchors" in certifier else {}
+
+
+def _boxed(box: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_range(ends)}" for name, ends in box.items())
 
 
 def _range(ends: Any) -> str:

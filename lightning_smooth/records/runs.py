@@ -17,6 +17,7 @@ from lightning_smooth.records.limits import largest_radius, number, targets
 from lightning_smooth.records.measure import Measure, measure
 from lightning_smooth.records.published import decode_log, is_published_header, read_published
 from lightning_smooth.records.reading import gather
+from lightning_smooth.records.summary import claim
 
 RECORDS = "records.jsonl"
 PARTS = "records.parts"
@@ -36,8 +37,9 @@ class Run:
         files: the files whose lines these are.
         frame: one row an image, with the columns of `lightning_smooth.records.frames`.
         header: header of the records; None for a published log.
-        guarantee: `certified`, `surrogate` or `estimated` (several are joined by commas), or
-            `unknown` where the log does not say.
+        guarantee: `certified`, `surrogate` or `estimated`, with the fraction of the distribution
+            that it is about where it is about one (several are joined by commas), or `unknown`
+            where the log does not say.
         measure: what its radii are radii of.
         largest_radius: the largest radius that n draws can certify; None where not known.
         targets: radii that were decided, where nothing was measured between them; else None.
@@ -284,7 +286,7 @@ def _unit(path: Path, certificates: Sequence[Certificate]) -> str:
 
 
 def _guarantee(certificates: Sequence[Certificate], notes: list[str]) -> str:
-    counts = Counter(c.guarantee for c in certificates)
+    counts = Counter(claim(c) for c in certificates)
     if len(counts) > 1:
         listed = ", ".join(f"{counts[name]} {name}" for name in sorted(counts))
         notes.append(f"The guarantees differ from image to image: {listed}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ def summarise(certificates: Sequence[Certificate], radii: Sequence[float]) -> di
 
     Returns:
         Plain values: images, `certified_accuracy@R` for each radius, acr (average certified
-        radius), abstention (a rate), draws, seconds, and the guarantee.
+        radius), abstention (a rate), draws, seconds, and the guarantee, as `claim` words it.
     """
     correct = [c.correct for c in certificates]
     radius = [c.radius or 0.0 for c in certificates]
@@ -30,5 +31,18 @@ def summarise(certificates: Sequence[Certificate], radii: Sequence[float]) -> di
         "abstention": sum(c.abstained for c in certificates) / max(len(certificates), 1),
         "draws": sum(c.n0 + c.n for c in certificates),
         "seconds": round(sum(c.seconds for c in certificates), 3),
-        "guarantee": ", ".join(sorted({c.guarantee for c in certificates})),
+        "guarantee": ", ".join(sorted(set(map(claim, certificates)))),
     }
+
+
+def claim(certificate: Certificate) -> str:
+    """The guarantee, and of which fraction of the images it is one, where that is not each of them.
+
+    DistSPT^D is a statement about a distribution: see `certify.DistSPTDCertifier`. The fraction is
+    rounded down.
+    """
+    q = certificate.measured.get("q")
+    if "holds_for" not in certificate.parameters or q is None:
+        return certificate.guarantee
+    down = math.floor(q * 1000) / 1000
+    return f"{certificate.guarantee} for a fraction {down:.3f} of the distribution"

@@ -151,6 +151,7 @@ def _draw_distribution(axes: Axes, run: Run) -> None:
         values = ndtri(np.clip(frame["p_lower"].to_numpy(), _LOWEST, 1 - 1e-9))
         least = math.floor(values.min() * 10) / 10
         edges = np.arange(min(least, 0.0), values.max() + 0.1, 0.1).round(10)
+        edges = edges if len(edges) > 1 else np.array([0.0, 0.1])  # every p_lower is 0.5
     else:
         values = frame["radius"].to_numpy()
         edges = np.linspace(0, max(float(values.max()) if values.size else 0.0, 1e-6), 41)

@@ -13,6 +13,7 @@ from lightning_smooth._version import __version__
 from lightning_smooth.records.runs import UNKNOWN, Run
 from lightning_smooth.report.curves import run_colour
 from lightning_smooth.report.pictures import Picture, sample_section, transformation, with_unit
+from lightning_smooth.report.ranges import RANGE_STYLE, Covers, cover_section
 from lightning_smooth.report.sheet import Sheet, sheet_section
 from lightning_smooth.report.style import STYLE
 from lightning_smooth.report.tables import (
@@ -34,6 +35,9 @@ _MEANING = {
     "surrogate transformation, not for the real one.",
     "estimated": "estimated: some bound behind each radius was itself estimated by sampling; a "
     "measurement, not a proof.",
+    "of the distribution": "for a fraction of the distribution: of at least that fraction of the "
+    "images there are, as measured once on other images; which ones is not known, so it is not a "
+    "statement about any one image.",
     UNKNOWN: "unknown: a published log states neither its guarantee nor n and alpha, so the "
     "largest radius that its draws allow is not drawn. Its radii are used as printed, usually "
     "rounded to three digits: each may lie above the certified one by half a unit of the last.",
@@ -49,6 +53,7 @@ def page(
     distribution: str,
     pictures: Sequence[Sequence[Picture]],
     sheets: Sequence[Sheet | None],
+    covers: Sequence[Covers | None],
     notes: Sequence[Sequence[str]],
 ) -> str:
     """Compose the page.
@@ -61,6 +66,7 @@ def page(
         distribution: inline SVG of what the radii come from.
         pictures: sample images of each run.
         sheets: contact sheet of each run that transforms images.
+        covers: how certificates of each run cover a range, if they do.
         notes: faults and repairs of each run, plain text.
 
     Returns:
@@ -73,6 +79,7 @@ def page(
         _cards(figures[0]) if len(figures) == 1 else "",
         _curve_section(runs, curve),
         _table_section(runs, figures),
+        cover_section(runs, covers),
         _distribution_section(runs, distribution),
         sample_section(runs, pictures),
         sheet_section(runs, sheets),
@@ -81,10 +88,11 @@ def page(
         _closing(),
     ]
     body = "\n".join(part for part in parts if part)
+    style = STYLE + (RANGE_STYLE if any(covers) else "")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
@@ -98,15 +106,22 @@ def _lede(figures: Sequence[Figures]) -> str:
             "answer, as far as the guarantee of the run goes.</p>"
         )
     f = figures[0]
-    place = len(f.radii) // 2
+    place = _headline(f)
     radius = short(f.radii[place])
     claim = "" if f.guarantee == "certified" else f" (guarantee: {escape(f.guarantee)})"
+    if f.guarantee == "surrogate":
+        claim = ", as the surrogate network has it, not as it really is (guarantee: surrogate)"
     return (
         f'<p class="lede">Of {f.images:,} images, the smoothed classifier gets a fraction of '
         f"<b>{decimal(f.clean)}</b> right; a fraction of <b>{decimal(f.accuracy[place])}</b> is "
         f"right and certified at radius {radius}: no "
         f"{escape(f.measure.below(radius))} alters the answer{claim}.</p>"
     )
+
+
+def _headline(f: Figures) -> int:
+    """The radius of `f` that stands for all: of a range the largest, elsewhere the middle one."""
+    return len(f.radii) - 1 if f.measure.of_range else len(f.radii) // 2
 
 
 def _warnings(runs: Sequence[Run], notes: Sequence[Sequence[str]]) -> str:
@@ -121,10 +136,10 @@ def _warnings(runs: Sequence[Run], notes: Sequence[Sequence[str]]) -> str:
 
 def _cards(f: Figures) -> str:
     cards = [(decimal(f.clean), "right at radius 0 (smoothed classifier)")]
-    middle = len(f.radii) // 2
-    if f.radii[middle] > 0:
-        at = escape(with_unit(f"{f.radii[middle]:g}", f.measure))
-        cards.append((decimal(f.accuracy[middle]), f"certified accuracy at r = {at}"))
+    place = _headline(f)
+    if f.radii[place] > 0:
+        at = escape(with_unit(f"{f.radii[place]:g}", f.measure))
+        cards.append((decimal(f.accuracy[place]), f"certified accuracy at r = {at}"))
     cards += [
         (decimal(f.acr), "average certified radius (ACR)"),
         (decimal(f.abstention), "abstained"),
@@ -218,14 +233,16 @@ def _distribution_section(runs: Sequence[Run], distribution: str) -> str:
     known = [bool(run.frame["p_lower"].notna().all()) and len(run.frame) > 0 for run in runs]
     words = []
     if any(known):
-        steps = "as Gaussian noise has it"
-        if not any(map(transformation, runs)):  # their laws, and boxes, have steps of their own
+        steps, ranges = "as Gaussian noise has it", runs[0].measure.of_range
+        if not ranges and not any(map(transformation, runs)):  # laws and boxes have other steps
             steps = "so that equal steps are equal steps of radius"
         words.append(
             "p_lower is the lower confidence bound of the probability that the base classifier "
             f"gives the certified class under noise. The axis is stretched {steps}; at and below "
             "0.5 (dotted line) the classifier abstains."
         )
+        if ranges:
+            words.append("Of an image's anchors, the least that covers something is shown.")
     if not all(known):
         words.append("Published logs hold no p_lower: for them the radius itself is shown.")
     name = "p_lower" if all(known) else "the radius" if not any(known) else "p_lower and radius"
@@ -255,7 +272,9 @@ def _fact_section(runs: Sequence[Run], figures: Sequence[Figures]) -> str:
             f"<details{opened}><summary>{escape(run.name)}</summary><dl>{pairs}</dl></details>"
         )
     present = {part for run in runs for part in run.guarantee.split(", ")}
-    meanings = "".join(f"<li>{text}</li>" for key, text in _MEANING.items() if key in present)
+    meanings = "".join(
+        f"<li>{text}</li>" for key, text in _MEANING.items() if any(key in part for part in present)
+    )
     return (
         f"<section><h2>What it rests on</h2><p>Guarantees on this page:</p><ul>{meanings}</ul>"
         f"{''.join(blocks)}</section>"
@@ -269,7 +288,9 @@ def facts(run: Run, f: Figures) -> list[tuple[str, str]]:
         index = run.frame["index"]
         found.append(("dataset indices", f"{index.min()} to {index.max()}"))
     if run.sigma is not None:
-        found.append(("sigma", f"{run.sigma:g} ({run.sigma * 255:g}/255)"))
+        latents = "surrogate" in ((run.header or {}).get("certifier") or {})
+        shown = "in latents" if latents else f"{run.sigma * 255:g}/255"
+        found.append(("sigma", f"{run.sigma:g} ({shown})"))
     for column in ("n0", "n"):
         drawn = run.frame[column].dropna().unique()
         if drawn.size:

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from lightning_smooth.records.measure import Measure
+from lightning_smooth.records.measure import Measure, attacked_range
 from lightning_smooth.records.reading import samples_path
 from lightning_smooth.records.runs import RECORDS, Run, run_folder
 from lightning_smooth.report.curves import guarantee_words
@@ -25,7 +25,6 @@ from lightning_smooth.types import ABSTAIN
 
 _MOST = 12
 _MOST_BYTES = 2_000_000
-_NORMS = ("l2", "l1", "linf")
 
 TINY = 100
 """Images less wide than this, in pixels, are shown with their pixels as squares."""
@@ -107,9 +106,11 @@ def samples_of(run: Run) -> Path | None:
 
 
 def transformation(run: Run) -> str | None:
-    """The transformation whose parameters `run` draws; None where it adds noise to pixels."""
+    """The transformation whose parameters `run` draws; None where it draws noise on images."""
     certifier = (run.header or {}).get("certifier")
-    named = certifier.get("transform") if isinstance(certifier, Mapping) else None
+    if not isinstance(certifier, Mapping) or attacked_range(certifier):
+        return None
+    named = certifier.get("transform")
     return None if named is None else str(named)
 
 
@@ -198,9 +199,7 @@ def with_unit(radius: str, measure: Measure) -> str:
     >>> with_unit("9.5", measure("degrees", {})), with_unit("0.5", measure("l2", {}))
     ('9.5 degrees', '0.5')
     """
-    if measure.unit in _NORMS:
-        return radius
-    return f"{radius} {'times the box' if measure.unit == 'box' else measure.unit}"
+    return f"{radius} {measure.words}" if measure.words else radius
 
 
 def radius_words(picture: Picture, measure: Measure) -> str:
@@ -212,11 +211,16 @@ def radius_words(picture: Picture, measure: Measure) -> str:
     >>> radius_words(seven, measure("l2", {})), radius_words(seven, measure("pixels", {}))
     ('certified within 0.999', 'certified within 0.999 pixels')
     """
-    if picture.verdict == "abstained":
+    return claim_words(picture.verdict, picture.radius, measure)
+
+
+def claim_words(verdict: str, radius: float, measure: Measure) -> str:
+    """Say what is certified of an image: see `radius_words`."""
+    if verdict == "abstained":
         return "nothing certified"
-    if math.isnan(picture.radius):
+    if math.isnan(radius):
         return "radius unknown"
-    rounded = f"{math.floor(picture.radius * 1000) / 1000:.3f}"
+    rounded = f"{math.floor(radius * 1000) / 1000:.3f}"
     return f"certified within {with_unit(rounded, measure)}"
 
 

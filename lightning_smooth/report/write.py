@@ -14,6 +14,7 @@ from lightning_smooth.report.curves import curve_figure, distribution_figure
 from lightning_smooth.report.export import export_logs
 from lightning_smooth.report.page import page
 from lightning_smooth.report.pictures import load_pictures
+from lightning_smooth.report.ranges import asked_parts, load_covers
 from lightning_smooth.report.render import inline_svg, save_png, save_svg
 from lightning_smooth.report.sheet import load_sheet
 from lightning_smooth.report.tables import (
@@ -91,9 +92,10 @@ def write_report(
     figures = tuple(figures_of(run, wanted) for run in runs)
     loaded = [load_pictures(run) for run in runs]
     sheets = [load_sheet(run) for run in runs]
+    covers = [load_covers(run) for run in runs]
     notes = tuple(
-        (*run.notes, *found, *more)
-        for run, (_, found), (_, more) in zip(runs, loaded, sheets, strict=True)
+        (*run.notes, *found, *more, *last)
+        for run, (_, found), (_, more), (_, last) in zip(runs, loaded, sheets, covers, strict=True)
     )
     title = title or _title(runs)
     plot = curve_figure(runs)
@@ -111,6 +113,7 @@ def write_report(
         ),
         pictures=[pictures for pictures, _ in loaded],
         sheets=[sheet for sheet, _ in sheets],
+        covers=[cover for cover, _ in covers],
         notes=notes,
     )
     return ReportFiles(
@@ -159,7 +162,7 @@ def _title(runs: Sequence[Run]) -> str:
 
 def _usual_radii(runs: Sequence[Run]) -> tuple[float, ...]:
     """The radii that runs decided, where one decided some and they fit; else an even grid."""
-    decided = {radius for run in runs for radius in run.targets or ()}
+    decided = {radius for run in runs for radius in run.targets or asked_parts(run)}
     if decided and len(decided) <= MOST_RADII:
         return tuple(sorted(decided))
     return default_radii(max(float(run.frame["radius"].max()) for run in runs if len(run.frame)))

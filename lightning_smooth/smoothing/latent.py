@@ -94,4 +94,6 @@ class LatentNoise(Law):
 
     def _moves(self, drawn: Tensor) -> Tensor:
         theta = self.center.to(drawn) + self._width.to(drawn) * drawn
-        return self.surrogate.move(theta)
+        # Autocast is for models: bounds are those of F1, and not of F1 in bfloat16.
+        with torch.autocast(drawn.device.type, enabled=False):
+            return self.surrogate.move(theta)

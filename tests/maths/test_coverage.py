@@ -59,11 +59,28 @@ def test_norm_of_boxes_is_that_of_their_nearest_point():
         assert min(norm(p, box, identity) for p in points) == pytest.approx(found)
 
 
+BOX = [(-10.0, 10.0)]
+
+
 def test_held_radius_needs_the_identity():
-    box = [(-10.0, 10.0)]
-    assert held_radius([((1.0,), (10.0,))], box, [0.0], 1.0) is None
-    assert held_radius([((0.0,), (10.0,))], box, [0.0], 1.0) == 0.0
-    assert held_radius([((-10.0,), (10.0,))], box, [0.0], 0.5) == 0.5
+    assert held_radius([((1.0,), (10.0,))], [], BOX, [0.0], 1.0) is None
+    assert held_radius([((0.0,), (10.0,))], [], BOX, [0.0], 1.0) == 0.0
+    assert held_radius([((-10.0,), (10.0,))], [], BOX, [0.0], 0.5) == 0.5
+    assert held_radius([((-10.0,), (10.0,))], [], BOX, [0.0], 1.0) == 1.0
+
+
+def test_a_single_value_that_is_not_held_counts():
+    whole = [((-10.0,), (10.0,))]
+    assert held_radius(whole, [((0.0,), (0.0,))], BOX, [0.0], 1.0) is None
+    at_the_end = held_radius(whole, [((10.0,), (10.0,))], BOX, [0.0], 1.0)
+    assert 0.999999 < at_the_end < 1
+    inside = held_radius(whole, [((-4.0,), (-4.0,))], BOX, [0.0], 1.0)
+    assert 0.3999 < inside < 0.4
+
+
+def test_a_neighbour_that_is_not_held_takes_no_point_away():
+    covers, lost = [((-10.0,), (0.0,))], [((0.0,), (1.0,))]
+    assert held_radius(covers, lost, BOX, [0.0], 1.0) == 0.0
 
 
 @pytest.mark.parametrize("box", [[(1.0, 2.0)], [(0.0, 0.0)]])

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from scipy.stats import beta, norm
+from scipy.stats import beta, binom, norm
 
 from lightning_smooth.errors import InputError
-from lightning_smooth.maths.confidence import clopper_pearson_upper
+from lightning_smooth.maths.confidence import clopper_pearson_lower, clopper_pearson_upper
 from lightning_smooth.maths.sequential import Looks
-from lightning_smooth.maths.spt import OuterTest, hit_needed, passes_needed
+from lightning_smooth.maths.spt import (
+    OuterTest,
+    alpha_of_attempt,
+    failures_allowed,
+    hit_needed,
+    hits_shown,
+    passes_needed,
+)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.001, 0.02, 0.3])
@@ -87,3 +96,48 @@ def test_inner_mistakes_do_not_make_false_radii() -> None:
             pass
         held += test.decisions["10.0"] == "held"
     assert held / 600 <= 0.05 + 3 * (0.05 * 0.95 / 600) ** 0.5
+
+
+@pytest.mark.parametrize(("draws", "rho", "level"), [(400, 0.02, 0.05), (700, 0.01, 0.001)])
+def test_failures_that_show_a_rate_are_rare_where_it_is_larger(
+    draws: int, rho: float, level: float
+) -> None:
+    allowed = failures_allowed(draws, rho, level)
+    assert binom.cdf(allowed, draws, rho) <= level < binom.cdf(allowed + 1, draws, rho)
+
+
+def test_too_few_draws_show_nothing() -> None:
+    assert failures_allowed(297, 0.01, 0.05) == -1  # .99^297 = .0505
+    assert failures_allowed(299, 0.01, 0.05) == 0
+    assert failures_allowed(2, 0.99, 0.5) == 1  # and never that all of them failed
+
+
+@pytest.mark.parametrize("passed", [0, 17, 290, 300])
+def test_what_tests_show_is_what_they_need(passed: int) -> None:
+    shown = hits_shown(passed, 300, 0.05, 0.001)
+    lower = clopper_pearson_lower(passed, 300, 0.001)
+    assert 0 <= shown < 1
+    level = Fraction(0.05)
+    assert level + (1 - level) * Fraction(shown) <= max(Fraction(lower), level)
+    assert shown == pytest.approx(max(0.0, (lower - 0.05) / 0.95), abs=1e-14)
+
+
+def test_no_number_of_attempts_spends_more_than_alpha() -> None:
+    assert sum(alpha_of_attempt(0.01, attempt) for attempt in range(1, 60)) <= 0.01
+    with pytest.raises(InputError, match="attempt"):
+        alpha_of_attempt(0.01, 0)
+
+
+def test_a_fraction_is_overstated_as_rarely_as_alpha_says() -> None:
+    # The worst population: good images always pass, bad ones just fail to deserve it.
+    q, images, draws, rho, level, alpha = 0.9, 200, 400, 0.02, 0.05, 0.05
+    allowed = failures_allowed(draws, rho, level)
+    shown = np.array([hits_shown(passed, images, level, alpha) for passed in range(images + 1)])
+    rng, runs = np.random.default_rng(1), 4000
+    rates = np.where(rng.random((runs, images)) < q, 0.0, rho * (1 + 1e-9))
+    passes = (rng.binomial(draws, rates) <= allowed).sum(axis=1)
+    wrong = float((shown[passes] > q).mean())
+    assert alpha / 3 < wrong <= alpha + 3 * (alpha * (1 - alpha) / runs) ** 0.5
+    # Without what bad images add, it would be overstated far more often.
+    careless = np.array([clopper_pearson_lower(p, images, alpha) for p in range(images + 1)])
+    assert float((careless[passes] > q).mean()) > wrong

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_smooth.certify import DistSPTxCertifier, IndivSPTCertifier
+from lightning_smooth.certify import DistSPTDCertifier, DistSPTxCertifier, IndivSPTCertifier
+from lightning_smooth.interpolation.population import PopulationError
 from lightning_smooth.records.audit import audit
+from lightning_smooth.records.runs import load_run
 from lightning_smooth.records.store import RecordStore
 from lightning_smooth.transforms import PreBlur, Preprocessing, Rotation
 
@@ -122,3 +124,66 @@ def test_individual_certificates_are_computed_again(tmp_path):
     ]
     for place, change in enumerate(changes):
         assert audit(records(tmp_path / str(place), [change(certificate)], method)).faults
+
+
+POPULATION = PopulationError(
+    size=0.2, rho=0.02, level=0.05, alpha=0.01, attempt=2, draws=(20, 400), chosen=(0, 1),
+    earlier=(2, 3), verified=tuple(range(10, 110)), failures=(0,) * 90 + (3,) * 6 + (40,) * 4,
+    margin=1.1, transform="Rotation()", scale=15.0, largest=10.0, stored="float32",
+    preprocessing="Preprocessing('circle', margin=1, blur=5, s=2)", shape=(1, 12, 12), data="bars",
+    seed=0,
+)  # fmt: skip
+
+
+def distributional():
+    bar = torch.zeros(1, 1, 12, 12)
+    bar[..., 5:7, 3:9] = 1.0
+    image = PreBlur(5)(bar)[0]
+    method = DistSPTDCertifier(
+        Rotation(), 15.0, 0.25, [0.0, 10.0], POPULATION, Preprocessing(margin=1.0), n=150, inner=400
+    )
+    return method, method(Weighted(image), image, index=0, label=1)
+
+
+def population(**changed):
+    return lambda c: dataclasses.replace(
+        c, parameters={**c.parameters, "population": {**c.parameters["population"], **changed}}
+    )
+
+
+def test_the_fraction_of_a_distribution_is_computed_again(tmp_path):
+    method, certificate = distributional()
+    assert certificate.radius == 10.0
+    path = records(tmp_path / "whole", [certificate], method)
+    assert audit(path).faults == ()
+    assert load_run(path).guarantee == "certified for a fraction 0.863 of the distribution"
+    assert certificate.measured["q"] == pytest.approx(0.86397, abs=1e-5)
+    changes = [
+        population(q=0.95),
+        population(q=0.0),
+        population(rho=0.001),
+        population(level=0.5),
+        population(attempt=40),
+        population(attempt=0),
+        population(alpha=1e-9),
+        population(draws=4),
+        population(draws=40000),
+        population(failures={"0": 90, "3": 6, "40": 400}),
+        population(failures={"0": 90.5}),
+        population(failures={"none": 100}),
+        population(failures=[100]),
+        population(failures={}),
+        population(largest=5.0),
+        parameters(population=None),
+        parameters(holds_for="each image"),
+        lambda c: dataclasses.replace(
+            c, parameters={k: v for k, v in c.parameters.items() if k != "holds_for"}
+        ),
+        measured(q=0.99),
+        measured(rho=0.0),
+        measured(E=0.3),
+        lambda c: dataclasses.replace(c, radius=12.0),
+    ]
+    for place, change in enumerate(changes):
+        changed = [change(certificate)]
+        assert audit(records(tmp_path / str(place), changed, method)).faults, place

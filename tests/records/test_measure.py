@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_smooth.certify import BaseSPTCertifier, ResolvableCertifier
+from lightning_smooth.certify import BaseSPTCertifier, CoverCertifier, ResolvableCertifier
 from lightning_smooth.maths.laws import ExponentialLaw, GaussianLaw
 from lightning_smooth.records.measure import measure
 from lightning_smooth.transforms import (
@@ -20,10 +20,11 @@ SHIFT = ResolvableCertifier(IntegerTranslation(), SHIFTS)
 BOX = ResolvableCertifier(
     BrightnessContrast(), PAIR, {"brightness": (-0.2, 0.2), "contrast": (-0.1, 0.25)}
 )
+COVER = CoverCertifier(Rotation(), {"angle": (-30.0, 20.0)}, 0.5)
 
 
 def words(certifier):
-    return measure(certifier.radius_unit, certifier.describe())
+    return measure(getattr(certifier, "radius_unit", "box"), certifier.describe())
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,11 @@ def test_norms_of_pixels(unit, axis, below):
             "multiple of the box: brightness ±0.2, contrast -0.1 to 0.25",
             "BrightnessContrast() within 7 times the box (brightness ±0.2, contrast -0.1 to 0.25)",
         ),
+        (
+            COVER,
+            "part of the range: angle -30 to 20",
+            "Rotation() within 7 times the range (angle -30 to 20)",
+        ),
     ],
 )
 def test_transformations(certifier, axis, below):
@@ -77,6 +83,13 @@ def test_one_axis_may_be_of_two_transformations():
     cyclic = ResolvableCertifier(GaussianBlur(ends="cyclic"), {"variance": ExponentialLaw(2.0)})
     assert words(cyclic).axis == words(BLUR).axis
     assert words(cyclic) != words(BLUR)
+
+
+def test_all_of_a_range_is_no_multiple_of_it():
+    assert words(COVER).below("1") == "Rotation() within the range (angle -30 to 20)"
+    assert words(BOX).below("1").startswith("BrightnessContrast() within 1 times the box")
+    assert (words(COVER).words, words(BOX).words) == ("times the range", "times the box")
+    assert (words(COVER).of_range, words(BOX).of_range) == (True, False)
 
 
 def test_the_noise_does_not_change_the_measure():

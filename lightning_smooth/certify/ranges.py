@@ -1,0 +1,333 @@
+"""Certificates for a range of a transformation's parameters, from tests at several of them."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_smooth.certify.anchoring import Anchoring
+from lightning_smooth.certify.base import Certifier, sparse
+from lightning_smooth.errors import InputError, check_count, check_positive
+from lightning_smooth.interpolation.error import stored_as_float32
+from lightning_smooth.interpolation.measure import Stored
+from lightning_smooth.maths.coverage import box_norm, check_around, held_radius
+from lightning_smooth.maths.deciding import HELD, NOT_HELD, UNDECIDED, Thresholds
+from lightning_smooth.maths.latent import LatentShift
+from lightning_smooth.maths.radius import gaussian_radius
+from lightning_smooth.maths.sequential import Looks
+from lightning_smooth.records.certificate import Certificate
+from lightning_smooth.smoothing.execution import Speed
+from lightning_smooth.smoothing.laws import Law
+from lightning_smooth.smoothing.plans import Draws, Plan
+from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, Stream
+from lightning_smooth.smoothing.smoothed import SmoothedClassifier
+from lightning_smooth.transforms.base import Transform
+from lightning_smooth.types import ABSTAIN, Box, Guarantee, Precision
+from lightning_smooth.variation import Cells, has_bound, vary
+
+STREAMS: Final[tuple[Stream, Stream]] = ("selection", "estimation")
+VALIDATION: Final[tuple[Stream, Stream]] = ("validation selection", "validation estimation")
+_BATCH = 256
+_CELLS, _MOST = 16, 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Latents of a range's vertices, and what it costs to go from each to each cell.
+
+    Attributes:
+        latents: (V, D, h, w) float32: what noise is added to, to test a vertex.
+        cells: (V, M) standard deviations, from a vertex to any image of a cell.
+        slack: the part of it, in the unit of latents, that bounds of what is between vertices
+            make up, of the cell where it is largest.
+        measured: what else the certificate says.
+    """
+
+    latents: Tensor
+    cells: NDArray[np.float64]
+    slack: float
+    measured: dict[str, float] = field(default_factory=dict)
+
+
+class RangeCertifier(Certifier):
+    """What certifiers share that cover a range of parameters from several anchors.
+
+    The classifier is smoothed over noise on what `encode` makes of an image. Between the images at
+    two parameters its class probabilities can change by so much as `maths.latent` says; how far
+    images stray between the vertices of a fine grid, `variation` bounds. So a class that is shown
+    at an anchor holds at every parameter that costs less than PPF of its probability there.
+
+    Anchors are tested one after the other, the next one where it covers the first parameters that
+    are not covered yet, each by a sequential test with alpha / `anchors` of its own.
+
+    Args:
+        law: the noise.
+        transform: what an attack does to images.
+        box: (least, greatest) of each parameter that is attacked, one or two, around its identity.
+        radii: parts of the box to decide, in [0, 1]; 0 asks for the prediction alone.
+        reach: what a test is asked to show at first, in standard deviations.
+        anchors: tests at most.
+        n0: draws that choose the class, at the image itself.
+        n: draws of a test at most.
+        stray: how far images may stray between vertices, in l2, before a cell is halved; and 2.5
+            times as far its corners may be apart, where that takes no more than 2,048 cells.
+        stored: how an attack may store its image.
+        alpha: probability with which a certificate may be wrong.
+        seed: seed of all draws.
+        batch_size: noisy copies in a forward pass; None to choose.
+        precision: arithmetic of the model, as for `GaussianCertifier`.
+        speed: how the model is run.
+
+    Raises:
+        InputError: there is no bound for the transformation, the box does not fit it or is not
+            around its identity, or a number is out of its range.
+    """
+
+    method: ClassVar[str]
+    guarantee: ClassVar[Guarantee] = "certified"
+    bounded: ClassVar[bool] = True
+    """Whether `variation` has to bound the transformation."""
+
+    def __init__(
+        self,
+        law: Law,
+        transform: Transform,
+        box: Box,
+        radii: Sequence[float],
+        reach: float,
+        anchors: int,
+        n0: int,
+        n: int,
+        stray: float,
+        stored: Stored,
+        alpha: float,
+        seed: int,
+        batch_size: int | None,
+        precision: Precision,
+        speed: Speed | None,
+    ) -> None:
+        super().__init__(
+            law, alpha=alpha, seed=seed, batch_size=batch_size, precision=precision, speed=speed
+        )
+        if self.bounded and not has_bound(transform):
+            raise InputError(
+                f"Expected a `transform` whose variation is bounded, but got {transform!r}: see "
+                "lightning_smooth.variation for those that are."
+            )
+        self.transform = transform
+        self.box = transform.check_box(box)
+        place = dict(zip(transform.names, transform.identity().tolist(), strict=True))
+        self.identity = [place[name] for name in self.box]
+        check_around(list(self.box.values()), self.identity)
+        if not 1 <= len(self.box) <= 2:
+            raise InputError(f"Expected `box` to have one or two ranges, but got {self.box}.")
+        self.radii = tuple(sorted({float(radius) for radius in radii}))
+        if not self.radii or not 0 <= self.radii[0] <= self.radii[-1] <= 1:
+            raise InputError(
+                f"Expected `radii` to be one or more parts of the box, from 0 to 1, but got "
+                f"{list(radii)}: give the range itself in `box`."
+            )
+        self.reach = check_positive("reach", reach)
+        self.anchors = check_count("anchors", anchors)
+        self.n0, self.n = check_count("n0", n0), check_count("n", n)
+        self.stray = check_positive("stray", stray)
+        if stored not in get_args(Stored):
+            raise InputError(f"Expected `stored` to be exact, float32 or uint8, got {stored!r}.")
+        if stored == "uint8" and not transform.keeps_range:
+            raise InputError(
+                f"Expected a transformation that keeps images in [0, 1] with stored='uint8', but "
+                f"got {transform!r}: bytes hold nothing beyond."
+            )
+        self.stored: Stored = stored
+        self._rule = Looks(self.n, self.alpha / self.anchors)
+        most = gaussian_radius(self._rule.running(self._rule.sizes), 1.0)
+        if self.reach >= most:
+            raise InputError(
+                f"Expected `reach` below {most:.4g}, the most that n = {self.n} draws show of each "
+                f"of {self.anchors} anchors at alpha = {self.alpha:g}, but got {self.reach:g}."
+            )
+        self._streams = STREAMS
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.transform!r}, box={self.box}, n={self.n}, "
+            f"anchors={self.anchors}, alpha={self.alpha:g})"
+        )
+
+    @property
+    def draws(self) -> int:
+        """Forward passes that one image may take."""
+        return self.n0 + self.anchors * self.n
+
+    @property
+    @abstractmethod
+    def shift(self) -> LatentShift:
+        """What a shift of a latent costs."""
+
+    @abstractmethod
+    def costs(self, cells: Cells) -> Costs:
+        """What it costs to go from the vertices of a range to its cells."""
+
+    @abstractmethod
+    def _own(self) -> dict[str, Any]:
+        """Settings of the method, beside those of ranges."""
+
+    def cells(self, image: Tensor) -> Cells:
+        """The range of an image (C, H, W) in [0, 1], in cells whose corners are near each other."""
+        count, found = _CELLS, self._vary(image, _CELLS)
+        along_two = math.isqrt(_MOST) * 3 // 4
+        while (far := float(widths(found).max())) > self.step and 2 * len(found.low) >= count:
+            if len(self.box) > 1 and count == along_two:
+                break
+            count = math.ceil(count * min(max(1.2, far / self.step), 16))
+            if len(self.box) > 1:
+                count = min(count, along_two)
+            try:
+                found = self._vary(image, count)
+            except InputError:  # more than `_MOST`: what was found will do
+                break
+        return found
+
+    def _vary(self, image: Tensor, cells: int) -> Cells:
+        return vary(
+            self.transform, image, self.box, stray=self.stray, cells=cells, most=_MOST,
+            stored=self.stored,
+        )  # fmt: skip
+
+    def encoded(self, images: Tensor) -> Tensor:
+        """`encode` in float32, without gradients, some images at a time."""
+        with torch.no_grad(), full_precision():
+            parts = [self.encode(part) for part in torch.split(images.float(), _BATCH)]
+        return torch.cat(parts)
+
+    @property
+    def step(self) -> float:
+        """How far the corners of a cell are to be apart, in l2."""
+        return 2.5 * self.stray
+
+    def _settings(self) -> dict[str, Any]:
+        return {"method": self.method, **self._range(), "n0": self.n0, "n": self.n}
+
+    def _range(self) -> dict[str, Any]:
+        return {
+            "transform": repr(self.transform),
+            "box": {name: list(ends) for name, ends in self.box.items()},
+            "identity": self.identity,
+            **self._own(),
+            "radii": list(self.radii),
+            "reach": self.reach,
+            "anchors": self.anchors,
+            "stray": self.stray,
+            "stored": self.stored,
+        }
+
+    def _plan(
+        self, smoothed: SmoothedClassifier, image: Tensor, *, index: int
+    ) -> Plan[Certificate]:
+        with full_precision():
+            cells = self.cells(image.double().cpu())
+            costs = self.costs(cells)
+        norms = box_norm(
+            cells.low.numpy(), cells.high.numpy(), list(self.box.values()), self.identity
+        )
+        search = Anchoring(
+            costs.cells, norms,
+            goal=self.radii[-1], reach=self.reach, most=self.anchors, draws=self.n,
+            best=self._rule.running(self._rule.sizes),
+        )  # fmt: skip
+        key = NoiseKey(self.seed, index, self._streams[0])
+        first = self.encoded(image[None])[0]
+        votes0 = yield Draws(first, key, 0, self.n0)
+        candidate = int(votes0.argmax())
+        while (wanted := search.next()) is not None:
+            key = NoiseKey(self.seed, index, self._streams[1], len(search.tested))
+            latent, test = costs.latents[wanted.vertex], Thresholds(self._rule, [wanted.needed])
+            drawn, hits, stop = 0, 0, False
+            while not stop:
+                count = test.draws - drawn
+                hits += int((yield Draws(latent, key, drawn, count))[candidate])
+                drawn += count
+                stop = test.observe(hits) or drawn >= wanted.draws
+            ended = test.decisions == [NOT_HELD]
+            if not search.observe(wanted.vertex, test.path, test.p_lower, ended=ended):
+                break
+        return self._certificate(smoothed, index, votes0, search, cells, costs)
+
+    def _certificate(
+        self,
+        smoothed: SmoothedClassifier,
+        index: int,
+        votes0: Tensor,
+        search: Anchoring,
+        cells: Cells,
+        costs: Costs,
+    ) -> Certificate:
+        anchors = search.anchors(cells.theta.numpy(), cells.low.numpy(), cells.high.numpy())
+        covered = [part for anchor in anchors for part in anchor.covers]
+        uncovered = search.uncovered(cells.low.numpy(), cells.high.numpy())
+        held = held_radius(
+            covered, uncovered, list(self.box.values()), self.identity, self.radii[-1]
+        )
+        rest = NOT_HELD if search.outcome == NOT_HELD else UNDECIDED
+        used = [anchor.p_lower for anchor in anchors if anchor.covers]
+        tried = max((anchor.p_lower for anchor in anchors), default=0.0)
+        candidate = int(votes0.argmax())
+        return Certificate(
+            index=index,
+            label=None,
+            candidate=candidate,
+            predicted=ABSTAIN if held is None else candidate,
+            radius=held or 0.0,
+            radius_unit="box",
+            guarantee=self.guarantee,
+            hits=sum(anchor.looks[-1][1] for anchor in anchors),
+            n=sum(anchor.looks[-1][0] for anchor in anchors),
+            n0=self.n0,
+            p_lower=min(used) if used else min(tried, 0.5),
+            alpha=self.alpha,
+            ledger={"anchors": self.alpha},
+            method=self.method,
+            parameters={
+                **self._range(),
+                "units": {p.name: p.unit for p in self.transform.parameters},
+                "n": self.n,
+                "rule": "looks",
+                "block": BLOCK,
+                "generator": self.law.generator(smoothed.device),
+                **smoothed.arithmetic,
+                "classes": len(votes0),
+            },
+            seed=self.seed,
+            seconds=0.0,
+            votes0=sparse(votes0),
+            decisions={
+                repr(r): HELD if held is not None and held >= r else rest for r in self.radii
+            },
+            anchors=anchors,
+            uncovered=uncovered,
+            measured={"cells": len(cells.low), "slack": costs.slack, **costs.measured},
+        )
+
+
+def full_precision() -> torch.autocast:
+    """Autocast is for models: what bounds are computed of is not rounded to bfloat16."""
+    return torch.autocast("cpu", enabled=False)
+
+
+def stored_off(images: Tensor) -> float:
+    """How far an image of (V, C, H, W) moves at most, in l2, where it is stored as float32."""
+    return stored_as_float32(images[0]) * max(1.0, float(images.abs().max()))
+
+
+def widths(cells: Cells) -> Tensor:
+    """(M,) float64: the largest l2 distance of two corners of each cell."""
+    corners = cells.images.flatten(1)[cells.corners]
+    return torch.cdist(corners, corners).amax(dim=(1, 2))

@@ -1,0 +1,68 @@
+"""One of several points at which a class was tested, and the parameters that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from lightning_smooth.errors import RecordError
+from lightning_smooth.maths.coverage import Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchor:
+    """A point at which a class was tested.
+
+    Attributes:
+        theta: its parameters, all of the transformation's.
+        looks: (draws, hits) at every look.
+        p_lower: lower bound of the class's probability there.
+        cost: what it costs at most, in standard deviations, to go from here to any image of
+            `covers`: below PPF(p_lower), or nothing is covered.
+        covers: boxes of parameters at which the class is held because of it, in the order of the
+            certificate's `box`.
+    """
+
+    theta: tuple[float, ...]
+    looks: tuple[tuple[int, int], ...]
+    p_lower: float
+    cost: float
+    covers: tuple[Range, ...]
+
+
+def anchor_from(value: Any) -> Anchor:
+    """Read an anchor from plain types, as JSON has it.
+
+    Raises:
+        RecordError: it is not one.
+    """
+    names = {field.name for field in fields(Anchor)}
+    if not isinstance(value, Mapping) or set(value) != names:
+        raise RecordError(f"an entry of `anchors` is {value!r}, not one of {sorted(names)}")
+    try:
+        return Anchor(
+            theta=tuple(float(t) for t in value["theta"]),
+            looks=tuple((int(n), int(hits)) for n, hits in value["looks"]),
+            p_lower=float(value["p_lower"]),
+            cost=float(value["cost"]),
+            covers=ranges_from(value["covers"]),
+        )
+    except (TypeError, ValueError) as error:
+        raise RecordError(f"an entry of `anchors` is {value!r}: {error}") from error
+
+
+def ranges_from(value: Any) -> tuple[Range, ...]:
+    """Read boxes of parameters from plain types.
+
+    Raises:
+        RecordError: they are not boxes.
+    """
+    try:
+        found = tuple((tuple(map(float, low)), tuple(map(float, high))) for low, high in value)
+    except (TypeError, ValueError) as error:
+        raise RecordError(f"{value!r} are not boxes of parameters: {error}") from error
+    for low, high in found:
+        if len(low) != len(high) or not all(a <= b for a, b in zip(low, high, strict=True)):
+            raise RecordError(f"{(low, high)!r} is not a box of parameters.")
+    return found
