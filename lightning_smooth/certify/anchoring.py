@@ -125,7 +125,8 @@ class Anchoring:
         if needed > self.best:
             self.outcome = UNDECIDED
             return None
-        draws = self.draws if self._last else min(self.draws, _PATIENCE)
+        final = self._last or len(self.tested) + 1 == self.most
+        draws = self.draws if final else min(self.draws, _PATIENCE)
         return Wanted(vertex, needed, draws)
 
     def observe(

@@ -48,7 +48,7 @@ def anchor_from(value: Any) -> Anchor:
             cost=float(value["cost"]),
             covers=ranges_from(value["covers"]),
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise RecordError(f"an entry of `anchors` is {value!r}: {error}") from error
 
 
@@ -60,7 +60,7 @@ def ranges_from(value: Any) -> tuple[Range, ...]:
     """
     try:
         found = tuple((tuple(map(float, low)), tuple(map(float, high))) for low, high in value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise RecordError(f"{value!r} are not boxes of parameters: {error}") from error
     for low, high in found:
         if len(low) != len(high) or not all(a <= b for a, b in zip(low, high, strict=True)):

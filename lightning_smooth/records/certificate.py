@@ -142,9 +142,9 @@ class Certificate:
         if "measured" in fields:
             _check_measured(fields["measured"])
         if "anchors" in fields:
-            fields["anchors"] = tuple(map(anchor_from, fields["anchors"]))
+            fields["anchors"] = tuple(map(anchor_from, _entries("anchors", fields["anchors"])))
         if "uncovered" in fields:
-            fields["uncovered"] = ranges_from(fields["uncovered"])
+            fields["uncovered"] = ranges_from(_entries("uncovered", fields["uncovered"]))
         certificate = cls(**fields)
         _check_types(certificate)
         return certificate
@@ -162,6 +162,12 @@ def _looks(value: Any) -> tuple[tuple[int, int], ...]:
         return tuple((int(n), int(hits)) for n, hits in value)
     except (TypeError, ValueError) as error:
         raise RecordError(f"`looks` is {value!r}, not pairs of draws and hits") from error
+
+
+def _entries(name: str, value: Any) -> list[Any]:
+    if not isinstance(value, list) or not value:
+        raise RecordError(f"`{name}` is {value!r}, not a list of entries")
+    return value
 
 
 def _check_measured(value: Any) -> None:

@@ -69,6 +69,14 @@ def test_it_stops_at_its_number_of_tests():
     assert (found.outcome, len(found.tested)) == ("undecided", 2)
 
 
+def test_the_last_of_all_tests_has_all_draws():
+    ends, cost, norms = line()
+    found = Anchoring(cost, norms, goal=1.0, reach=1.2, most=2, draws=10_000, best=0.9999)
+    first = found.next()
+    found.observe(first.vertex, [(100, 90)], 0.89, ended=False)
+    assert (first.draws, found.next().draws) == (1024, 10_000)
+
+
 def test_nothing_beyond_the_goal_is_tested():
     ends, cost, norms = line()
     found = search(ends, cost, norms, lambda _: 0.9, goal=0.2)
