@@ -13,7 +13,13 @@ from lightning_smooth.records.audit import audit
 from lightning_smooth.records.reading import read_records
 
 ROOT = Path(__file__).parents[2]
-CARDS = sorted((ROOT / "checkpoints").glob("*.json"))
+ALL = sorted((ROOT / "checkpoints").glob("*.json"))
+SURROGATES = [path for path in ALL if "surrogate" in path.stem]
+CARDS = [path for path in ALL if path not in SURROGATES]
+RECORDS = [
+    *(ROOT / "docs").rglob("records.jsonl"),
+    *(ROOT / "docs" / "results" / "ranges").glob("*.jsonl"),
+]
 
 
 def built(described):
@@ -44,7 +50,18 @@ def test_card_weights_and_records_agree(path):
         assert acr == pytest.approx(card["measured"]["acr"], abs=5e-5)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("records.jsonl")), ids=str)
+@pytest.mark.parametrize("path", SURROGATES, ids=lambda path: path.stem)
+def test_a_surrogate_is_what_its_card_says(path):
+    card = json.loads(path.read_text())
+    weights = path.with_name(card["file"])
+    model = built(card["model"])
+    model.load_state_dict(read_state_dict(weights))
+    assert weights.stat().st_size < 2_000_000
+    assert fingerprint(model)["weights"] == card["weights"]
+    assert model.lipschitz() == card["measured"]["lipschitz"]
+
+
+@pytest.mark.parametrize("path", sorted(RECORDS), ids=str)
 def test_every_verdict_follows_from_its_counts(path):
     content = read_records(path)
     assert len(content.certificates) == content.header["selection"]["images"]
