@@ -70,7 +70,7 @@ def test_it_stops_at_its_number_of_tests():
 
 
 def test_the_last_of_all_tests_has_all_draws():
-    ends, cost, norms = line()
+    _, cost, norms = line()
     found = Anchoring(cost, norms, goal=1.0, reach=1.2, most=2, draws=10_000, best=0.9999)
     first = found.next()
     found.observe(first.vertex, [(100, 90)], 0.89, ended=False)
