@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from lightning_smooth.certify.ranges import VALIDATION, Costs, RangeCertifier, stored_off
+from lightning_smooth.certify.costs import Costs, stored_off
+from lightning_smooth.certify.ranges import RangeCertifier
 from lightning_smooth.interpolation.measure import Stored
 from lightning_smooth.maths.latent import LatentShift
 from lightning_smooth.smoothing.execution import Speed
@@ -103,16 +104,6 @@ class CoverCertifier(RangeCertifier):
             cells=corners + stray / self.sigma * (1 + 1e-12),
             slack=float(stray.max()),
         )
-
-    def for_validation(self, *, n0: int, n: int) -> CoverCertifier:
-        """See `Certifier.for_validation`: `n` draws of a test at most."""
-        other = CoverCertifier(
-            self.transform, self.box, self.sigma, self.radii, min(self.reach, 1.2),
-            self.anchors, n0, max(n, min(self.n, 1000)), self.stray, self.stored,
-            self.alpha, self.seed, self.batch_size, self.precision, self.speed,
-        )  # fmt: skip
-        other._streams = VALIDATION
-        return other
 
     def _own(self) -> dict[str, Any]:
         return {"sigma": self.sigma, "dtype": str(torch.float32).removeprefix("torch.")}

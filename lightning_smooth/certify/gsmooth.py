@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_smooth.certify.costs import Costs, stored_off
 from lightning_smooth.certify.path import LatentCertifier
-from lightning_smooth.certify.ranges import VALIDATION, Costs, stored_off
 from lightning_smooth.errors import InputError, check_count
 from lightning_smooth.maths.latent import rate
 from lightning_smooth.models.speed import surrogate_speed
@@ -143,16 +143,6 @@ class GSmoothCertifier(LatentCertifier):
             slack=float(away.max()),
             measured=measured,
         )
-
-    def for_validation(self, *, n0: int, n: int) -> GSmoothCertifier:
-        """See `Certifier.for_validation`: `n` draws of a test at most."""
-        other = GSmoothCertifier(
-            self.surrogate, self.scales, self.sigma, self.box, self.best, self.intervals,
-            self.radii, min(self.reach, 1.2), self.anchors, n0, max(n, min(self.n, 1000)),
-            self.alpha, self.seed, self.batch_size, self.precision, self.speed,
-        )  # fmt: skip
-        other._streams = VALIDATION
-        return other
 
     def _own(self) -> dict[str, Any]:
         return {**super()._own(), "best": self.best, "cells": self.intervals}

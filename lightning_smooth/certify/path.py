@@ -10,15 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from lightning_smooth.certify.ranges import (
-    VALIDATION,
-    Costs,
-    RangeCertifier,
-    full_precision,
-    stored_off,
-    widths,
-)
-from lightning_smooth.errors import InputError
+from lightning_smooth.certify.costs import Costs, full_precision, stored_off, widths
+from lightning_smooth.certify.ranges import RangeCertifier
 from lightning_smooth.interpolation.measure import Stored
 from lightning_smooth.maths.latent import LatentShift
 from lightning_smooth.models.fingerprint import fingerprint
@@ -75,8 +68,8 @@ class LatentCertifier(RangeCertifier):
         speed: how the model is run.
 
     Raises:
-        InputError: as for `RangeCertifier`; the box is of other parameters than the surrogate's or
-            leaves its range; or scales do not fit it.
+        InputError: as for `RangeCertifier`; the box is not one of the surrogate's parameters within
+            their ranges; or scales do not fit it.
     """
 
     def __init__(
@@ -102,19 +95,7 @@ class LatentCertifier(RangeCertifier):
         self.surrogate = copy.deepcopy(surrogate).eval().requires_grad_(False).cpu().float()
         law = LatentNoise(self.surrogate, scales or {}, sigma)
         self.sigma, self.scales = law.sigma, law.scales
-        box = surrogate.box if box is None else surrogate.transform.check_box(box)
-        beyond = [
-            name
-            for name, (low, high) in box.items()
-            if name not in surrogate.box
-            or low < surrogate.box[name][0]
-            or high > surrogate.box[name][1]
-        ]
-        if beyond:
-            raise InputError(
-                f"Expected `box` within that of the surrogate, {dict(surrogate.box)}, but got "
-                f"{dict(box)}: train a surrogate for it."
-            )
+        box = surrogate.box if box is None else surrogate.check_box(box)
         super().__init__(
             law, surrogate.transform, box, radii, reach, anchors, n0, n,
             0.1 * law.sigma if stray is None else stray,
@@ -231,13 +212,3 @@ class PathCertifier(LatentCertifier):
             cells=between[:, corners.numpy()].max(axis=2) + away / self.sigma * (1 + 1e-9),
             slack=float(away.max()),
         )
-
-    def for_validation(self, *, n0: int, n: int) -> PathCertifier:
-        """See `Certifier.for_validation`: `n` draws of a test at most."""
-        other = PathCertifier(
-            self.surrogate, self.scales, self.sigma, self.box, self.radii, min(self.reach, 1.2),
-            self.anchors, n0, max(n, min(self.n, 1000)), self.stray, self.stored, self.alpha,
-            self.seed, self.batch_size, self.precision, self.speed,
-        )  # fmt: skip
-        other._streams = VALIDATION
-        return other

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, get_args
+from typing import Any, ClassVar, Final, Self, get_args
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_smooth.certify.anchoring import Anchoring
 from lightning_smooth.certify.base import Certifier, sparse
+from lightning_smooth.certify.costs import Costs, full_precision, widths
 from lightning_smooth.errors import InputError, check_count, check_positive
-from lightning_smooth.interpolation.error import stored_as_float32
 from lightning_smooth.interpolation.measure import Stored
 from lightning_smooth.maths.coverage import box_norm, check_around, held_radius
 from lightning_smooth.maths.deciding import HELD, NOT_HELD, UNDECIDED, Thresholds
@@ -37,24 +35,6 @@ STREAMS: Final[tuple[Stream, Stream]] = ("selection", "estimation")
 VALIDATION: Final[tuple[Stream, Stream]] = ("validation selection", "validation estimation")
 _BATCH = 256
 _CELLS, _MOST = 16, 2048
-
-
-@dataclass(frozen=True, kw_only=True)
-class Costs:
-    """Latents of a range's vertices, and what it costs to go from each to each cell.
-
-    Attributes:
-        latents: (V, D, h, w) float32: what noise is added to, to test a vertex.
-        cells: (V, M) standard deviations, from a vertex to any image of a cell.
-        slack: the part of it, in the unit of latents, that bounds of what is between vertices
-            make up, of the cell where it is largest.
-        measured: what else the certificate says.
-    """
-
-    latents: Tensor
-    cells: NDArray[np.float64]
-    slack: float
-    measured: dict[str, float] = field(default_factory=dict)
 
 
 class RangeCertifier(Certifier):
@@ -166,6 +146,15 @@ class RangeCertifier(Certifier):
     def draws(self) -> int:
         """Forward passes that one image may take."""
         return self.n0 + self.anchors * self.n
+
+    def for_validation(self, *, n0: int, n: int) -> Self:
+        """See `Certifier.for_validation`: `n` draws of a test at most, but not fewer than 1,000."""
+        other = copy.copy(self)
+        other.n0, other.n = check_count("n0", n0), max(check_count("n", n), min(self.n, 1000))
+        other.reach = min(self.reach, 1.2)
+        other._rule = Looks(other.n, other.alpha / other.anchors)
+        other._streams = VALIDATION
+        return other
 
     @property
     @abstractmethod
@@ -315,19 +304,3 @@ class RangeCertifier(Certifier):
             uncovered=uncovered,
             measured={"cells": len(cells.low), "slack": costs.slack, **costs.measured},
         )
-
-
-def full_precision() -> torch.autocast:
-    """Autocast is for models: what bounds are computed of is not rounded to bfloat16."""
-    return torch.autocast("cpu", enabled=False)
-
-
-def stored_off(images: Tensor) -> float:
-    """How far an image of (V, C, H, W) moves at most, in l2, where it is stored as float32."""
-    return stored_as_float32(images[0]) * max(1.0, float(images.abs().max()))
-
-
-def widths(cells: Cells) -> Tensor:
-    """(M,) float64: the largest l2 distance of two corners of each cell."""
-    corners = cells.images.flatten(1)[cells.corners]
-    return torch.cdist(corners, corners).amax(dim=(1, 2))

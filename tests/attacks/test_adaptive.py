@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from torch import nn
 
 from lightning_smooth.attacks import (
     AdaptiveAttack,
-    BaseSearch,
     GridAttack,
     RandomAttack,
     SmoothedSearch,
@@ -18,14 +16,9 @@ from lightning_smooth.attacks import (
 from lightning_smooth.certify import (
     ExactGaussianCertifier,
     GaussianCertifier,
-    IndivSPTCertifier,
-    LipschitzCertifier,
     ResolvableCertifier,
-    SoftGaussianCertifier,
 )
-from lightning_smooth.errors import InputError
 from lightning_smooth.maths.laws import GaussianLaw
-from lightning_smooth.smoothing.checks import check_images
 from lightning_smooth.transforms import (
     Brightness,
     BrightnessContrast,
@@ -40,7 +33,7 @@ from lightning_smooth.transforms import (
     Translation,
     ZoomBlur,
 )
-from lightning_smooth.types import ABSTAIN
+from tests.attacks.subjects import LABEL, SEARCHES, Peak, batch, network
 
 BOX = {"brightness": (-0.5, 0.5), "contrast": (-0.4, 0.6)}
 
@@ -72,9 +65,6 @@ class Well(nn.Module):
         return torch.stack([-score, score], dim=1)
 
 
-LABEL = torch.tensor([1])
-
-
 def test_gradients_find_a_worst_parameter_that_grids_and_random_ones_miss():
     model, image = Well(0.1234, -0.2718, 0.01), halves()[None]
     transform = BrightnessContrast()
@@ -94,18 +84,6 @@ def test_gradients_find_a_worst_parameter_that_grids_and_random_ones_miss():
     # All of the box's grid and two points of each restart, at most.
     assert found.tried <= 25 + 5 * 2
     assert found.parameters["steps"] == 40
-
-
-class Peak(nn.Module):
-    """Class 1 where the mean is farther than `width` from `place`."""
-
-    def __init__(self, place, width):
-        super().__init__()
-        self.place, self.width = place, width
-
-    def forward(self, x):
-        score = 30 * ((x.mean(dim=(1, 2, 3)) - self.place).abs() - self.width)
-        return torch.stack([-score, score], dim=1)
 
 
 @pytest.mark.parametrize(
@@ -154,26 +132,6 @@ def test_what_is_found_is_ranked_and_judged_by_fresh_draws():
     assert steps == set(range(20))  # fresh ones for each step, and one block for all restarts
     assert {key.seed for key, _ in drawn if key.stream != "prediction"} == {5}
     assert sum(key.stream == "attack ranking" for key, _ in drawn) == found.tried
-
-
-def network(size=8):
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Tanh(), nn.Flatten(), nn.Dropout(),
-        nn.Linear(6 * size**2, 4),
-    ).double()  # fmt: skip
-
-
-def batch(count=6, size=8):
-    generator = torch.Generator().manual_seed(1)
-    images = torch.rand(count, 1, size, size, generator=generator, dtype=torch.float64)
-    return images, torch.randint(4, (count,), generator=generator)
-
-
-SEARCHES = [
-    lambda size: BaseSearch(size),
-    lambda size: SmoothedSearch(GaussianCertifier(0.2, n=60, batch_size=size), n_rank=10),
-]
 
 
 @pytest.mark.parametrize("search", SEARCHES)
@@ -369,99 +327,6 @@ def test_of_a_chain_what_has_no_gradient_stays_where_it_began():
     assert set(theta[:, 0].tolist()) == set(starts[:, 0].tolist()) | {-1.0, 1.0}
     unshifted = theta[theta[:, 0] == 0][:, 2:]  # those that a shift does not hide
     assert float((unshifted - torch.tensor([0.1234, -0.2718])).norm(dim=1).min()) < 0.01
-
-
-class Pooled(GaussianCertifier):
-    """Smoothed over noise on a quarter of the pixels."""
-
-    def encode(self, images):
-        assert images.shape[1:] == (1, 8, 8)
-        return nn.functional.avg_pool2d(images, 2)
-
-
-def test_what_a_certifier_encodes_is_what_is_attacked():
-    model, (images, labels) = network(size=4), batch()
-    box = {"brightness": (-0.4, 0.4)}
-    attacks = [
-        AdaptiveAttack(
-            Brightness(), box, steps=5, search=SmoothedSearch(kind(0.3, n=100, seed=1), n_rank=20)
-        )
-        for kind in (Pooled, GaussianCertifier)
-    ]
-    # Brightness and the mean of four pixels commute.
-    pooled = nn.functional.avg_pool2d(images, 2)
-    with torch.inference_mode():
-        check_images(pooled)
-    for one, other in zip(
-        attacks[0](model, images, labels, indices=range(6)),
-        attacks[1](model, pooled, labels, indices=range(6)),
-        strict=True,
-    ):
-        assert one.theta == pytest.approx(other.theta, abs=1e-6)
-        assert one.loss == pytest.approx(other.loss, abs=1e-9)
-        for name in ("clean", "predicted", "wrong", "tried"):
-            assert getattr(one, name) == getattr(other, name)
-        own = attacks[0].search.certifier.predict(model, pooled[one.index], index=one.index)
-        assert one.clean == own.predicted
-
-
-def test_the_draws_that_answer_can_be_others_than_the_certifier_s():
-    certifier = GaussianCertifier(0.4, n=5000)
-    image, box = torch.full((1, 1, 8, 8), 0.5), {"brightness": (0.0, 0.1)}
-    seen = []
-    for n in (None, 7):
-        model = Peak(-3.0, 0.1)
-        model.register_forward_hook(lambda m, i, out: seen.append(len(out)))
-        search = SmoothedSearch(certifier, n_rank=10, n=n)
-        assert search.n == (n or 5000)
-        seen.clear()
-        (found,) = GridAttack(Brightness(), box, 2, search)(model, image, LABEL, indices=[0])
-        assert 0 <= sum(seen) - (2 * 10 + 2 * search.n) <= 4  # four that only look
-        # Seven votes show nothing at alpha = .001.
-        assert found.predicted == (1 if n is None else ABSTAIN)
-        assert found.parameters["n"] == search.n
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda: SmoothedSearch(LipschitzCertifier(1.0, 0.0)), "counts the votes"),
-        (lambda: SmoothedSearch(SoftGaussianCertifier(0.5)), "counts the votes"),
-        (lambda: SmoothedSearch(IndivSPTCertifier(Rotation(), 30.0, 0.3, [10.0])),
-         "counts the votes"),
-        (lambda: SmoothedSearch(GaussianCertifier(0.5), n=0), "`n`"),
-        (lambda: AdaptiveAttack(Rotation(), {}), "`box`"),
-        (lambda: AdaptiveAttack(Rotation(), {"brightness": (0, 1)}), "`box`"),
-        (lambda: AdaptiveAttack(Rotation(), {"angle": (3, -3)}), "`angle`"),
-        (lambda: AdaptiveAttack(Rotation(), {"angle": (0, math.inf)}), "`angle`"),
-        (lambda: AdaptiveAttack(GaussianBlur(), {"variance": (-1, 1)}), "at least 0"),
-        *(
-            (lambda name=name, value=value: AdaptiveAttack(
-                Rotation(), {"angle": (0, 1)}, **{name: value}
-            ), f"`{name}`")
-            for name, value in (
-                ("steps", 0), ("restarts", 0), ("draws", 0), ("step", 0.0), ("step", math.nan),
-                ("grid", 1), ("kept", -1), ("seed", -1), ("batch_size", 0), ("steps", 2.5),
-            )
-        ),
-    ],
-)  # fmt: skip
-def test_what_does_not_fit_is_named(make, words):
-    with pytest.raises(InputError, match=words):
-        make()
-
-
-@pytest.mark.parametrize("search", SEARCHES)
-def test_what_comes_in_is_checked(search):
-    model, (images, labels) = network(), batch(2)
-    attack = AdaptiveAttack(Rotation(), {"angle": (-3, 3)}, search=search(None))
-    with pytest.raises(InputError, match=r"0\.\.3"):
-        attack(model, images, labels + 4, indices=[0, 1])
-    with pytest.raises(InputError, match=r"\[0, 1\]"):
-        attack(model, images + 1, labels, indices=[0, 1])
-    with pytest.raises(InputError, match="scores"):
-        attack(nn.Flatten(0), images, labels, indices=[0, 1])
-    assert attack(model, images[:0], labels[:0], indices=[]) == []
 
 
 def test_more_steps_and_restarts_are_no_worse_and_the_settings_are_kept():
