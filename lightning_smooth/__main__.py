@@ -15,6 +15,8 @@ _VERBS = {
     "run": "train, certify and report, as a YAML says; goes on where it was stopped",
     "fit": "train a classifier",
     "certify": "certify test images into resumable records",
+    "attack": "attack test images into resumable records",
+    "diagnose": "look for signs that a classifier masks its gradients",
     "report": "tables, curves and one HTML page, from runs or published logs",
     "audit": "check certificates again, from the counts in their records",
     "data": "get a data set, or check the one that is there",

@@ -6,10 +6,7 @@ beats an earlier one, and a checkpoint's stored hyperparameters decide nothing.
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,14 +18,18 @@ from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_info
-from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
-from torch import distributed
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+import lightning_smooth.attacks
 import lightning_smooth.certify
 import lightning_smooth.data
+import lightning_smooth.defenses
 import lightning_smooth.models  # noqa: F401  short names like --data MNIST find what is imported
+from lightning_smooth.callbacks.attack import AttackEvaluation
 from lightning_smooth.callbacks.certification import CertificationCallback
+from lightning_smooth.callbacks.diagnosis import DiagnosisCallback
 from lightning_smooth.callbacks.run_folder import RunFolder, writable
+from lightning_smooth.callbacks.stop import LastCheckpoint, Stop
 from lightning_smooth.errors import InputError, SmoothError
 from lightning_smooth.folders import (
     OneRun,
@@ -49,6 +50,8 @@ VERBS: dict[str, set[str]] = {
     "run": _DATA,
     "fit": {*_DATA, "train_dataloaders", "val_dataloaders"},
     "certify": _DATA,
+    "attack": _DATA,
+    "diagnose": _DATA,
     "validate": _DATA,
     "test": _DATA,
     "predict": _DATA,
@@ -57,6 +60,9 @@ VERBS: dict[str, set[str]] = {
 
 _CERTIFYING = {"run", "certify"}
 """Verbs that cannot do without a certifier."""
+
+_CLASSIFYING = {*_CERTIFYING, "attack", "diagnose"}
+"""Verbs whose module trains a classifier."""
 
 _STARTS = ("-c", "--config", "-h", "help", "--print_config")
 
@@ -69,96 +75,6 @@ def output_folder(experiment: str = "run", root: str = "runs", folder: str | Non
         root: folder of all runs.
         folder: the run's own folder; give that of an earlier run to go on with it.
     """
-
-
-class Stop(Callback):
-    """Ends a command in order when SIGTERM or SIGUSR1 comes: preempted, or little time left.
-
-    Lightning's handlers talk to the other processes, or save a checkpoint with them, from within
-    the signal: where those are amid another exchange, all of them hang. Here a handler only notes
-    the signal. Training and evaluation end after a batch on whose number all processes agree; a
-    certification ends by itself, each process with the image at hand.
-    """
-
-    def __init__(self) -> None:
-        self.received = 0  # number of the signal, whichever process it came to
-        self._before: dict[int, Any] = {}
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Note signals from here on: Lightning then leaves SIGUSR1 alone, in loaders as well."""
-        self._listen(trainer, pl_module)
-
-    def leave(self) -> None:
-        """Put the handlers back that were there before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def _listen(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        own = os.getpid()
-
-        def note(number: int, _: Any) -> None:
-            if os.getpid() != own:  # a loader's process, which ends with this one
-                return
-            first, self.received = not self.received, number
-            self._tell(trainer)
-            if first and trainer.strategy.launcher is not None:
-                trainer.strategy.launcher.kill(number)
-
-        if threading.current_thread() is threading.main_thread():
-            for name in ("SIGTERM", "SIGUSR1"):  # Windows has no SIGUSR1
-                if number := getattr(signal, name, None):
-                    before = signal.signal(number, note)
-                    self._before.setdefault(number, before or signal.SIG_DFL)
-        if self.received:
-            self._tell(trainer)
-
-    on_sanity_check_start = on_train_start = _listen
-    on_validation_start = on_test_start = on_predict_start = _listen
-
-    def _tell(self, trainer: pl.Trainer) -> None:
-        # Elsewhere Lightning would let this process leave alone.
-        trainer._signal_connector.received_sigterm = trainer.predicting
-
-    def _agree(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        note = torch.tensor(self.received, device=trainer.strategy.root_device)
-        if trainer.world_size > 1 and distributed.is_initialized():
-            distributed.all_reduce(note, distributed.ReduceOp.MAX)
-        agreed = int(note)
-        if agreed:  # else what came meanwhile stands for the next batch
-            self.received = agreed
-            raise SIGTERMException
-
-    on_train_batch_end = _agree
-    on_validation_batch_end = on_test_batch_end = _agree
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        """Say how to go on with a training."""
-        if self.received and trainer.is_global_zero and trainer.state.fn == "fit":
-            name = signal.Signals(self.received).name
-            print(
-                f"Stopped by {name} in epoch {trainer.current_epoch}. "
-                "`run` with the same output folder goes on from the last epoch's checkpoint.",
-                file=sys.stderr,
-            )
-
-
-class LastCheckpoint(ModelCheckpoint):
-    """Keeps each epoch's `last.ckpt`, from which a stopped training goes on as if it had not been.
-
-    With a monitor Lightning's `save_last` keeps one that is no newer than the best.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(filename="last", enable_version_counter=False)
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Fetch again, in this epoch's order: Lightning lets loaders fetch before it tells it."""
-        fetcher = trainer.fit_loop._data_fetcher
-        if trainer.fit_loop.is_resuming and trainer.current_epoch > 0 and fetcher is not None:
-            iter(fetcher)
 
 
 class SmoothCLI(LightningCLI):
@@ -188,10 +104,14 @@ class SmoothCLI(LightningCLI):
         """
         parser.add_function_arguments(output_folder, "output")
         parser.add_lightning_class_args(CertificationCallback, "certification")
+        parser.add_lightning_class_args(AttackEvaluation, "attacking")
+        parser.add_lightning_class_args(DiagnosisCallback, "diagnosis")
         if set(self.verbs).isdisjoint(_CERTIFYING):
-            certifier = next(a for a in parser._actions if a.dest == "certification.certifier")
-            certifier.required = False
-            parser.add_instantiator(_certification, CertificationCallback, subclasses=False)
+            _optional(parser, "certification.certifier", CertificationCallback)
+        if "attack" not in self.verbs:
+            _optional(parser, "attacking.attack", AttackEvaluation)
+        if "diagnose" not in self.verbs:
+            _optional(parser, "diagnosis.test", DiagnosisCallback)
 
     def _parse_ckpt_path(self) -> None:
         """Keep what the command says: the checkpoint's hyperparameters decide nothing."""
@@ -213,8 +133,9 @@ class SmoothCLI(LightningCLI):
         if settings.get("ckpt_path") not in (None, "best", "last", "hpc"):
             warn_of_differences(Path(settings.ckpt_path), settings.model)
         settings.trainer.default_root_dir = str(self.folder)
-        if settings.certification.name is None:
-            settings.certification.name = settings.output.experiment
+        for part in (settings.certification, settings.attacking):
+            if part.name is None:
+                part.name = settings.output.experiment
         for logger in _listed(settings.trainer.get("logger")):
             init = logger.get("init_args") if hasattr(logger, "get") else None
             if init is not None and init.get("save_dir") == "":
@@ -238,6 +159,17 @@ class SmoothCLI(LightningCLI):
 
     def after_certify(self) -> None:
         """Say what comes next."""
+        rank_zero_info(f"Next: lightning-smooth report {relative(self.folder)}")
+
+    def after_attack(self) -> None:
+        """Say what was found, and what comes next."""
+        trainer = cast(SmoothTrainer, self.trainer)
+        if trainer.is_global_zero and trainer.attack_evaluation.results:
+            found = trainer.attack_evaluation.figures()
+            rank_zero_info(
+                f"Accuracy {found['clean_accuracy']:.3f}, under attack "
+                f"{found['attacked_accuracy']:.3f}, of {found['images']} images."
+            )
         rank_zero_info(f"Next: lightning-smooth report {relative(self.folder)}")
 
     def after_run(self) -> None:
@@ -294,7 +226,7 @@ def main(verb: str, args: Sequence[str] | None = None) -> None:
 def _run(verb: str, stop: Stop, args: list[str] | None) -> None:
     try:
         SmoothCLI.for_verb(verb, stop)(
-            model_class=SmoothingModule if verb in _CERTIFYING else pl.LightningModule,
+            model_class=SmoothingModule if verb in _CLASSIFYING else pl.LightningModule,
             datamodule_class=LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -348,9 +280,15 @@ def _settle_processes(trainer: Any) -> None:
         )
 
 
-def _certification(kind: type[CertificationCallback], *args: Any, **kwargs: Any) -> Callback:
-    """Build the certification; without a certifier, a callback that does nothing."""
-    return kind(*args, **kwargs) if args or kwargs.get("certifier") is not None else Callback()
+def _optional(parser: LightningArgumentParser, argument: str, kind: type[Callback]) -> None:
+    """Where the argument is not given, let a callback that does nothing take the place."""
+    name = argument.rsplit(".", 1)[1]
+    next(a for a in parser._actions if a.dest == argument).required = False
+
+    def made(wanted: type[Callback], *args: Any, **kwargs: Any) -> Callback:
+        return wanted(*args, **kwargs) if args or kwargs.get(name) is not None else Callback()
+
+    parser.add_instantiator(made, kind, subclasses=False)
 
 
 def _only(verb: str) -> Any:

@@ -21,6 +21,7 @@ from lightning_smooth.errors import InputError
 from lightning_smooth.models.fingerprint import fingerprint
 from lightning_smooth.models.weights import read_state_dict
 from lightning_smooth.modules.base import SmoothingModule
+from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.reading import RecordFile, differences
 
 
@@ -89,7 +90,9 @@ def load_data(experiment: Path, root: str | None = None) -> ImageDataModule:
     return data
 
 
-def check_recorded(content: RecordFile, model: nn.Module, certifier: Certifier) -> None:
+def check_recorded(
+    content: RecordFile[Certificate], model: nn.Module, certifier: Certifier
+) -> None:
     """Check that records are of a network and a certifier, by their fingerprints.
 
     Raises:

@@ -1,26 +1,32 @@
-"""Lightning's Trainer, with the verbs of certification."""
+"""Lightning's Trainer, with the verbs of certification and attack."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
+from lightning_smooth.attacks.diagnosis import Diagnosis
+from lightning_smooth.callbacks.attack import AttackEvaluation
 from lightning_smooth.callbacks.certification import CertificationCallback
+from lightning_smooth.callbacks.diagnosis import DiagnosisCallback
 from lightning_smooth.callbacks.run_folder import best_checkpoint, read_summary
 from lightning_smooth.errors import InputError
 from lightning_smooth.folders import find_checkpoint
 from lightning_smooth.modules.base import SmoothingModule
+from lightning_smooth.records.attack import AttackOutcome
 from lightning_smooth.records.certificate import Certificate
+
+C = TypeVar("C", CertificationCallback, AttackEvaluation, DiagnosisCallback)
 
 
 class SmoothTrainer(pl.Trainer):
-    """A Trainer that also certifies. Its arguments are those of Lightning's Trainer."""
+    """A Trainer that also certifies and attacks. Its arguments are those of Lightning's Trainer."""
 
-    certifying = False
-    """Whether the predict loop that is running certifies."""
+    purpose = "predict"
+    """What the predict loop that is running is for: its verb."""
 
     def certify(
         self,
@@ -47,9 +53,58 @@ class SmoothTrainer(pl.Trainer):
             RecordError: records are damaged, or belong to something else.
         """
         callback = self.certification
+        self._measure("certify", model, datamodule, dataloaders, ckpt_path)
+        return callback.certificates
+
+    def attack(
+        self,
+        model: pl.LightningModule,
+        datamodule: pl.LightningDataModule | None = None,
+        dataloaders: Any = None,
+        ckpt_path: str | None = None,
+    ) -> list[AttackOutcome]:
+        """Attack test images into the run's records; arguments as those of `certify`.
+
+        Returns:
+            Every outcome of the records, by index, on rank 0; elsewhere nothing.
+
+        Raises:
+            InputError: there is no attack among the callbacks, or the checkpoint is missing.
+            RecordError: records are damaged, or belong to something else.
+        """
+        callback = self.attack_evaluation
+        self._measure("attack", model, datamodule, dataloaders, ckpt_path)
+        return callback.results
+
+    def diagnose(
+        self,
+        model: pl.LightningModule,
+        datamodule: pl.LightningDataModule | None = None,
+        ckpt_path: str | None = None,
+    ) -> Diagnosis | None:
+        """Look for signs that a model masks its gradients; arguments as those of `certify`.
+
+        Returns:
+            The diagnosis on rank 0; elsewhere None.
+
+        Raises:
+            InputError: there is no diagnosis among the callbacks, or the checkpoint is missing.
+        """
+        callback = self._only(DiagnosisCallback)
+        self._measure("diagnose", model, datamodule, None, ckpt_path)
+        return callback.diagnosis
+
+    def _measure(
+        self,
+        verb: str,
+        model: pl.LightningModule,
+        datamodule: pl.LightningDataModule | None,
+        dataloaders: Any,
+        ckpt_path: str | None,
+    ) -> None:
         weights = model.weights if isinstance(model, SmoothingModule) else None
         path = find_checkpoint(ckpt_path, Path(self.default_root_dir), weights)
-        self.certifying = True
+        self.purpose = verb
         try:
             self.predict(
                 model,
@@ -60,8 +115,7 @@ class SmoothTrainer(pl.Trainer):
                 weights_only=True,
             )
         finally:
-            self.certifying = False
-        return callback.certificates
+            self.purpose = "predict"
 
     def run(
         self,
@@ -110,10 +164,21 @@ class SmoothTrainer(pl.Trainer):
         Raises:
             InputError: there is none, or more than one.
         """
-        found = [c for c in self.callbacks if isinstance(c, CertificationCallback)]  # type: ignore[attr-defined]
+        return self._only(CertificationCallback)
+
+    @property
+    def attack_evaluation(self) -> AttackEvaluation:
+        """The callback that attacks.
+
+        Raises:
+            InputError: there is none, or more than one.
+        """
+        return self._only(AttackEvaluation)
+
+    def _only(self, kind: type[C]) -> C:
+        found = [c for c in self.callbacks if isinstance(c, kind)]  # type: ignore[attr-defined]
         if len(found) != 1:
             raise InputError(
-                f"Expected one CertificationCallback among the trainer's callbacks, got "
-                f"{len(found)}."
+                f"Expected one {kind.__name__} among the trainer's callbacks, got {len(found)}."
             )
         return found[0]

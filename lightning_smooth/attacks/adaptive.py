@@ -14,9 +14,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from lightning_smooth.attacks.base import ParameterAttack
 from lightning_smooth.attacks.gradients import ScoreGradient, differentiating
 from lightning_smooth.attacks.grid import even_grid
+from lightning_smooth.attacks.parameters import ParameterAttack
 from lightning_smooth.attacks.random import uniform_parameters
 from lightning_smooth.attacks.search import Search, ready
 from lightning_smooth.errors import check_count, check_positive
@@ -122,7 +122,7 @@ class AdaptiveAttack(ParameterAttack):
         if listed is not None:
             return [listed] * len(indices)
         classifier = self.search.classifier(model)
-        with differentiating(classifier):
+        with differentiating(classifier.model):
             found = self._climbed(classifier, images, torch.tensor(labels), indices)
         if found is None:
             return [_distinct(self._parameters(index)) for index in indices]

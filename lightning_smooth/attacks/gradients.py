@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lightning_smooth.errors import check_count
 from lightning_smooth.smoothing.checks import check_labels, check_logits
 from lightning_smooth.smoothing.execution import laid_out, prepare
-from lightning_smooth.smoothing.laws import NoNoise, PixelLaw
+from lightning_smooth.smoothing.laws import Law, NoNoise, PixelLaw
 from lightning_smooth.smoothing.rng import BLOCK, NoiseKey
 from lightning_smooth.smoothing.smoothed import SmoothedClassifier, evaluating
 from lightning_smooth.transforms.base import Transform
@@ -28,17 +28,19 @@ Encode = Callable[[Tensor], Tensor]
 
 
 @contextmanager
-def differentiating(classifier: SmoothedClassifier) -> Iterator[None]:
+def differentiating(model: nn.Module) -> Iterator[None]:
     """Take gradients through a model, whatever surrounds: eval mode, its parameters held fixed.
 
     Modes and `requires_grad` of its parameters are put back. Autocast does not reach inside.
     """
-    learning = [p for p in classifier.model.parameters() if p.requires_grad]
+    parameters = list(model.parameters())
+    learning = [p for p in parameters if p.requires_grad]
+    device = parameters[0].device.type if parameters else "cpu"
     with (
-        evaluating(classifier.model),
+        evaluating(model),
         torch.inference_mode(False),
         torch.enable_grad(),
-        torch.autocast(classifier.device.type, enabled=False),
+        torch.autocast(device, enabled=False),
     ):
         try:
             for parameter in learning:
@@ -88,7 +90,7 @@ class ScoreGradient:
         self.transform = transform
         self.draws = 1 if isinstance(self.law, NoNoise) else check_count("draws", draws)
         self.seed = seed
-        self.device, self.dtype = classifier.device, _dtype(classifier.model)
+        self.device, self.dtype = classifier.device, dtype_of(classifier.model)
         with torch.no_grad():
             example = torch.zeros_like(encode(image[None])[0], dtype=self.dtype)
             self.execution = prepare(
@@ -147,39 +149,59 @@ class ScoreGradient:
         noisy = []
         for one, index in zip(encoded, indices, strict=True):
             if index not in drawn:
-                drawn[index] = self._noise(index, step, tuple(one.shape))
-            noisy.append(self._perturbed(one, drawn[index]))
+                key = NoiseKey(self.seed, index, "attack", part=1)
+                drawn[index] = noise(self.law, key, step, self.draws, tuple(one.shape), self.device)
+            noisy.append(perturbed(self.law, one, drawn[index]))
         batch = laid_out(
             torch.cat(noisy).to(self.dtype), channels_last=self.execution.channels_last
         )
         scores = check_logits(self.execution.model(batch), len(batch))
         check_labels(labels, scores.shape[1])
-        loss = _log_odds(scores.reshape(len(theta), self.draws, -1), labels.to(scores.device))
+        loss = log_odds(scores.reshape(len(theta), self.draws, -1), labels.to(scores.device))
         if not loss.requires_grad:
             return loss.cpu(), None
         (slope,) = torch.autograd.grad(loss.sum(), points, allow_unused=True)
         return loss.detach().cpu(), slope
 
-    @torch.no_grad()
-    def _noise(self, index: int, step: int, shape: tuple[int, ...]) -> Tensor:
-        key = NoiseKey(self.seed, index, "attack", part=1)
-        blocks = -(-self.draws // BLOCK)
-        channels, height, width = shape
-        drawn = []
-        for number in range(blocks):
-            count = min(BLOCK, self.draws - number * BLOCK)
-            size, block = (channels, height, width), step * blocks + number
-            drawn.append(self.law.block(key, block, size, self.device, draws=count)[:count])
-        return torch.cat(drawn)
 
-    def _perturbed(self, encoded: Tensor, drawn: Tensor) -> Tensor:
-        if not isinstance(self.law, PixelLaw):
-            return self.law.perturb(encoded, drawn)
-        values = self.law.perturb(encoded.detach(), drawn)
-        return values + (encoded - encoded.detach())
+@torch.no_grad()
+def noise(
+    law: Law,
+    key: NoiseKey,
+    number: int,
+    draws: int,
+    shape: tuple[int, ...],
+    device: torch.device,
+) -> Tensor:
+    """Draws of a law for a gradient, of number `number`: no two numbers share a draw.
+
+    Args:
+        law: the noise.
+        key: whose draws.
+        number: of the gradient, from 0.
+        draws: how many.
+        shape: (C, H, W) of what they are for.
+        device: where they are wanted.
+    """
+    blocks = -(-draws // BLOCK)
+    channels, height, width = shape
+    drawn = []
+    for part in range(blocks):
+        count = min(BLOCK, draws - part * BLOCK)
+        size, block = (channels, height, width), number * blocks + part
+        drawn.append(law.block(key, block, size, device, draws=count)[:count])
+    return torch.cat(drawn)
 
 
-def _log_odds(scores: Tensor, labels: Tensor) -> Tensor:
+def perturbed(law: Law, encoded: Tensor, drawn: Tensor) -> Tensor:
+    """`Law.perturb` with a way back: noise that rounds is passed as if it did not (BPDA)."""
+    if not isinstance(law, PixelLaw):
+        return law.perturb(encoded, drawn)
+    values = law.perturb(encoded.detach(), drawn)
+    return values + (encoded - encoded.detach())
+
+
+def log_odds(scores: Tensor, labels: Tensor) -> Tensor:
     """ln((1 - q) / q) (N,) float64, q the mean over M draws of the label's softmax of (N, M, K)."""
     likely = scores.double().log_softmax(dim=2)
     likely = torch.where(likely.isfinite(), likely, -math.inf)
@@ -190,6 +212,7 @@ def _log_odds(scores: Tensor, labels: Tensor) -> Tensor:
     return torch.where(odds.isnan(), math.inf, odds)
 
 
-def _dtype(model: nn.Module) -> torch.dtype:
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """The dtype in which a model's images are: that of its weights."""
     tensors = [*model.parameters(), *model.buffers()]
     return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)

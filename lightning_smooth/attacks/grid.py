@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_smooth.attacks.base import ParameterAttack
+from lightning_smooth.attacks.parameters import ParameterAttack
 from lightning_smooth.attacks.search import Search
 from lightning_smooth.errors import check_count
 from lightning_smooth.transforms.base import Transform

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 from torch import Tensor, nn
 
+from lightning_smooth.attacks.base import Attack, checked
 from lightning_smooth.attacks.search import Search, Subject
 from lightning_smooth.attacks.searches import BaseSearch
 from lightning_smooth.certify.base import image_digest
-from lightning_smooth.errors import InputError, check_count
+from lightning_smooth.errors import InputError
 from lightning_smooth.records.attack import AttackOutcome
-from lightning_smooth.smoothing.checks import check_images
 from lightning_smooth.transforms.base import Transform
 
 
-class ParameterAttack(ABC):
+class ParameterAttack(Attack):
     """Tries parameters of a transformation on each image, and keeps those of the largest loss.
 
     A subclass says which ones, in `_parameters`; one that looks for them with the classifier, in
@@ -36,11 +36,9 @@ class ParameterAttack(ABC):
         InputError: the seed is below 0.
     """
 
-    method: ClassVar[str]
-
     def __init__(self, transform: Transform, *, seed: int, search: Search | None) -> None:
+        super().__init__(seed=seed)
         self.transform = transform
-        self.seed = check_count("seed", seed, least=0)
         self.search = search or BaseSearch()
 
     def __repr__(self) -> str:
@@ -68,20 +66,9 @@ class ParameterAttack(ABC):
             InputError: images, labels, indices or the model's answers are not what was expected,
                 or the transformation does not allow the parameters.
         """
-        if images.ndim != 4:
-            raise InputError(
-                f"Expected `images` (B, C, H, W), but got shape {tuple(images.shape)}."
-            )
-        numbers = [check_count("indices", index, least=0) for index in indices]
-        if labels.is_floating_point() or not len(images) == labels.numel() == len(numbers):
-            raise InputError(
-                f"Expected an integer label and an index for each of {len(images)} images, but got "
-                f"{labels.numel()} labels of {labels.dtype} and {len(numbers)} indices."
-            )
+        classes, numbers = checked(images, labels, indices)
         if not len(images):
             return []
-        check_images(images)
-        classes = [check_count("labels", int(label), least=0) for label in labels.flatten()]
         start = time.perf_counter()
         candidates = self._candidates(model, images.detach(), classes, numbers)
         spent = (time.perf_counter() - start) / len(images)

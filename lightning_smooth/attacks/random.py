@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
 
-from lightning_smooth.attacks.base import ParameterAttack
+from lightning_smooth.attacks.parameters import ParameterAttack
 from lightning_smooth.attacks.search import Search
 from lightning_smooth.errors import InputError, check_count, check_positive
 from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, random_words

@@ -161,7 +161,15 @@ class SmoothedSearch(Search):
         return int(sums.argmax()), math.log((self.n_rank + 1) / (int(sums[label]) + 1))
 
     def _answer(self, sums: Tensor) -> int:
-        # PREDICT (Cohen et al. 2019, section 3.2.1), of images that may lie outside [0, 1].
-        top, second = (int(count) for count in sums.topk(2).values)
-        sure = top_two_p_value(top, second) <= self.certifier.alpha
-        return int(sums.argmax()) if sure else ABSTAIN
+        return predicted(sums, self.certifier.alpha)
+
+
+def predicted(votes: Tensor, alpha: float) -> int:
+    """PREDICT of Cohen et al. 2019, section 3.2.1, of images that may lie outside [0, 1].
+
+    Args:
+        votes: (K,) of the draws.
+        alpha: probability with which a class may be answered that is not the likeliest.
+    """
+    top, second = (int(count) for count in votes.topk(2).values)
+    return int(votes.argmax()) if top_two_p_value(top, second) <= alpha else ABSTAIN

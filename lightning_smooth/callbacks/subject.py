@@ -15,9 +15,13 @@ from lightning_smooth.models import fingerprint
 from lightning_smooth.modules.base import SmoothingModule
 
 
-def certifying(trainer: pl.Trainer) -> bool:
-    """Whether the predict loop is meant to certify: a plain Trainer's always is."""
-    return bool(getattr(trainer, "certifying", True))
+def purpose(trainer: pl.Trainer) -> str | None:
+    """What the predict loop is for: the verb `certify` or `attack`, or `predict` alone.
+
+    None for a plain Trainer, which does not say: any callback that measures then does.
+    """
+    value = getattr(trainer, "purpose", None)
+    return None if value is None else str(value)
 
 
 def wanted_images(trainer: pl.Trainer) -> list[int] | None:
@@ -43,12 +47,21 @@ def warn_of_slow_bf16(trainer: pl.Trainer, certifier: Certifier) -> None:
 
 
 def header(
-    trainer: pl.Trainer, pl_module: pl.LightningModule, certifier: Certifier, name: str
+    trainer: pl.Trainer,
+    pl_module: pl.LightningModule,
+    described: dict[str, dict[str, Any]],
+    name: str,
 ) -> dict[str, Any]:
-    """Describe what is certified, by what, on what: the header of the records.
+    """Describe what is measured, by what, on what: the header of the records.
 
-    `model`, `certifier` and `data` are the fingerprint: records that differ in them never share
+    `model`, what measures and `data` are the fingerprint: records that differ in them never share
     a file. The rest says how they came about.
+
+    Args:
+        trainer: whose predict loop gives the images.
+        pl_module: module of the network.
+        described: what measures, by its name; and `where`, what the environment's part adds.
+        name: of the run.
     """
     data = trainer.datamodule  # type: ignore[attr-defined]
     known = data is not None and hasattr(data, "fingerprint")
@@ -56,12 +69,13 @@ def header(
     where = {
         "device": str(pl_module.device.type),
         "dtype": str(pl_module.dtype),
-        "batch_size": getattr(certifier, "batch_size", None),
+        **described.get("where", {}),
     }
+    measures = {key: value for key, value in described.items() if key != "where"}
     return {
         "name": name,
         "model": fingerprint(network(pl_module)),
-        "certifier": certifier.describe(),
+        **measures,
         "data": data.fingerprint() if known else {"name": type(data).__name__},
         "selection": {
             "skip": getattr(data, "skip", None),

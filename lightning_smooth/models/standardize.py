@@ -31,6 +31,9 @@ class Standardized(nn.Module):
     (tensor([[-1.3416, -0.4472,  0.4472,  1.3416]]), tensor([[-1.3416, -0.4472,  0.4472,  1.3416]]))
     """
 
+    holds_network = True
+    """A file of weights may be of the network inside, `model`."""
+
     def __init__(self, model: nn.Module, *, laplacians: int = 0, eps: float = 1e-6) -> None:
         super().__init__()
         self.model = model

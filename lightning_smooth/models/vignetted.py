@@ -31,6 +31,9 @@ class Vignetted(nn.Module):
     tensor([[0., 0., 0., 0., 0., 1., 1., 0., 0., 0., 0., 0.]])
     """
 
+    holds_network = True
+    """A file of weights may be of the network inside, `model`."""
+
     def __init__(
         self, model: nn.Module, shape: Shape = "circle", margin: float | None = None
     ) -> None:

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from lightning_smooth.errors import InputError
 from lightning_smooth.models.foreign import SHORTCUTS, Match, match, split_normalization
 from lightning_smooth.models.normalize import Normalize
-from lightning_smooth.models.standardize import Standardized
-from lightning_smooth.models.vignetted import Vignetted
 
 Head = Literal["keep", "new"]
 
@@ -48,6 +46,9 @@ def load_weights(model: nn.Module, path: str | Path, *, head: Head = "keep") -> 
     The one exception is a file with exactly the names of a network that has a place for a
     normalisation, `normalize`, and nothing in it: such a file was saved from that network.
 
+    A module with the attribute `holds_network`, such as `Standardized`, adds something to the
+    network that is its `model`: files of either are read.
+
     Args:
         model: the network; it is not changed where an error is raised.
         path: the file.
@@ -62,9 +63,16 @@ def load_weights(model: nn.Module, path: str | Path, *, head: Head = "keep") -> 
     """
     if head not in ("keep", "new"):
         raise InputError(f"Expected `weights_head` to be 'keep' or 'new', but got {head!r}.")
-    if isinstance(model, Standardized | Vignetted):  # files name the layers of the network inside
-        return load_weights(model.model, path, head=head)
-    stored, theirs = split_normalization(read_state_dict(path))
+    return _load(model, read_state_dict(path), path, head)
+
+
+def _load(model: nn.Module, tensors: dict[str, Tensor], path: str | Path, head: Head) -> Match:
+    if getattr(model, "holds_network", False):
+        inner, around = _inside(model, tensors)
+        found = _load(model.get_submodule("model"), inner, path, head)
+        model.load_state_dict(around, strict=False)
+        return found
+    stored, theirs = split_normalization(tensors)
     layers = [(n, m) for n, m in model.named_modules() if isinstance(m, Normalize)]
     aside = {".".join(filter(None, (n, b))) for n, _ in layers for b in ("mean", "std")}
     own = {name: tensor for name, tensor in model.state_dict().items() if name not in aside}
@@ -77,6 +85,23 @@ def load_weights(model: nn.Module, path: str | Path, *, head: Head = "keep") -> 
         strict=False,
     )
     return found
+
+
+def _inside(
+    model: nn.Module, tensors: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Tensors of the network that `model.model` is, and those of what is around it.
+
+    Files of a network alone have none around it, and any names.
+    """
+    names = set(model.get_submodule("model").state_dict())
+    others = {name for name in model.state_dict() if not name.startswith("model.")}
+    for prefix in ("", "model.", "module."):
+        inner = {n: tensors[full] for n in names if (full := f"{prefix}model.{n}") in tensors}
+        around = {n: tensors[full] for n in others if (full := prefix + n) in tensors}
+        if len(inner) == len(names) and len(inner) + len(around) == len(tensors):
+            return inner, around
+    return tensors, {}
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

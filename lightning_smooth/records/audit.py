@@ -1,4 +1,4 @@
-"""A certification checked again from its records alone.
+"""A certification, or an attack, checked again from its records alone.
 
 Everything that follows from the counts is computed again and compared (`audit_checks`), and the
 files are checked for what they should hold (`audit_files`). That the counts are those of the
@@ -15,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning_smooth.errors import InputError
-from lightning_smooth.records.audit_checks import CHECKS, subject
+from lightning_smooth.records.attack import AttackOutcome
+from lightning_smooth.records.attack_runs import alone, attack_files
+from lightning_smooth.records.audit_attacks import ATTACK_FILE_CHECKS, OUTCOME_CHECKS
+from lightning_smooth.records.audit_checks import CHECKS, Problem, subject
 from lightning_smooth.records.audit_files import FILE_CHECKS, Files, read_files
 from lightning_smooth.records.audit_lines import Entry, Fault
+from lightning_smooth.records.reading import kind_of
 
 
 @dataclass
@@ -37,10 +41,10 @@ class Audit:
         path: the run: its folder or its records file.
         files: the files that were read.
         header: the header, with the largest selection of all; empty where every one is torn.
-        entries: the first certificate of each image, by index.
-        certificates: number of certificates that were read.
-        tallies: for each check, how it went: of `FILE_CHECKS` first, then of `CHECKS`, whose
-            numbers are numbers of certificates.
+        entries: the first record of each image, by index.
+        certificates: number of certificates, or of outcomes, that were read.
+        tallies: for each check, how it went: of the files' first, then of each record's, whose
+            numbers are numbers of records.
         faults: what is wrong, in the order of the checks and the files.
         notes: what is odd, yet may be right, a sentence each.
     """
@@ -55,6 +59,11 @@ class Audit:
     notes: tuple[str, ...] = ()
 
     @property
+    def kind(self) -> str:
+        """What was audited: `certificates`, or `outcomes` of an attack."""
+        return kind_of(self.header)
+
+    @property
     def name(self) -> str:
         """The run's name in its header, or else that of its file."""
         return str(self.header.get("name") or self.path.stem)
@@ -63,6 +72,8 @@ class Audit:
 def audit(path: str | Path) -> Audit:
     """Audit one run: a run folder, or a records file; with its parts where it is split.
 
+    Of a folder its certificates are audited; of a file what it holds.
+
     Raises:
         RecordError: there are no records at `path`, or a file is none of this format. What is
             wrong inside a records file is a fault, and raises nothing.
@@ -70,12 +81,13 @@ def audit(path: str | Path) -> Audit:
     files = read_files(Path(path))
     tallies: dict[str, Tally] = {}
     faults: list[Fault] = []
-    for name, (_, check) in FILE_CHECKS.items():
+    attack = kind_of(files.header) == AttackOutcome.plural
+    for name, (_, check) in (ATTACK_FILE_CHECKS if attack else FILE_CHECKS).items():
         outcome = check(files)
         tallies[name] = Tally(outcome.passed, len(outcome.faults), outcome.unchecked)
         faults += outcome.faults
-    of_each = _check_certificates(files, tallies)
-    order = list(CHECKS)
+    of_each = _check_records(files, tallies, OUTCOME_CHECKS if attack else CHECKS)
+    order = list(tallies)
     faults += sorted(of_each, key=lambda fault: order.index(fault.check))
     return Audit(
         path=files.path,
@@ -95,8 +107,7 @@ def _notes(files: Files) -> Iterator[str]:
     equal = [
         (seen, index)
         for index, entry in files.entries.items()
-        if entry.certificate.image
-        and (seen := first.setdefault(entry.certificate.image, index)) != index
+        if entry.record.image and (seen := first.setdefault(entry.record.image, index)) != index
     ]
     if equal:
         one, other = equal[0]
@@ -104,15 +115,15 @@ def _notes(files: Files) -> Iterator[str]:
         yield f"Images {one} and {other} have the same digest{more}: are they equal in the data?"
 
 
-def _check_certificates(files: Files, tallies: dict[str, Tally]) -> list[Fault]:
+def _check_records(
+    files: Files, tallies: dict[str, Tally], checks: Mapping[str, Any]
+) -> list[Fault]:
     found: list[Fault] = []
-    tallies |= {name: Tally() for name in CHECKS}
+    tallies |= {name: Tally() for name in checks}
     for content in files.contents:
         for entry in content.entries:
-            case = subject(entry.certificate, content.header)
-            for name, (_, check) in CHECKS.items():
-                problems = check(case)
-                tally = tallies[name]
+            for name, problems in _problems(entry, content.header).items():
+                tally = tallies.setdefault(name, Tally())
                 if problems is None:
                     tally.unchecked += 1
                 elif problems:
@@ -123,7 +134,7 @@ def _check_certificates(files: Files, tallies: dict[str, Tally]) -> list[Fault]:
                     Fault(
                         check=name,
                         kind=problem.kind,
-                        index=entry.certificate.index,
+                        index=entry.record.index,
                         recorded=problem.recorded,
                         expected=problem.expected,
                         file=entry.file,
@@ -134,14 +145,23 @@ def _check_certificates(files: Files, tallies: dict[str, Tally]) -> list[Fault]:
     return found
 
 
+def _problems(entry: Entry, header: Mapping[str, Any]) -> dict[str, list[Problem] | None]:
+    """What each check of a record found."""
+    if isinstance(entry.record, AttackOutcome):
+        outcome = entry.record
+        return {name: check(outcome, header) for name, (_, check) in OUTCOME_CHECKS.items()}
+    case = subject(entry.record, header)
+    return {name: check(case) for name, (_, check) in CHECKS.items()}
+
+
 def audit_all(paths: Iterable[str | Path]) -> list[Audit]:
-    """Audit several runs.
+    """Audit several runs; of a folder its certificates, and every attack that it holds.
 
     Raises:
         InputError: no path is given, or a file is given twice.
         RecordError: as for `audit`.
     """
-    audits = [audit(path) for path in paths]
+    audits = [audit(one) for path in paths for one in _audited(Path(path))]
     if not audits:
         raise InputError("Expected at least one records file to audit, but got none.")
     seen: dict[Path, Path] = {}
@@ -156,11 +176,19 @@ def audit_all(paths: Iterable[str | Path]) -> list[Audit]:
     return audits
 
 
+def _audited(path: Path) -> list[Path]:
+    """A folder's certificates, where it has some or nothing at all, and its attacks."""
+    if not path.is_dir():
+        return [path]
+    return [*([] if alone(path) else [path]), *attack_files(path)]
+
+
 def audit_json(found: Audit) -> dict[str, Any]:
     """What was found, in the plain types of JSON."""
     return {
         "name": found.name,
         "path": str(found.path),
+        "kind": found.kind,
         "files": [str(file) for file in found.files],
         "certificates": found.certificates,
         "checks": {name: asdict(tally) for name, tally in found.tallies.items()},

@@ -15,7 +15,6 @@ from typing import Any, Final, TypeGuard
 
 from lightning_smooth.errors import RecordError
 from lightning_smooth.records.audit_lines import Content, Entry, Fault, Kind, read_lines
-from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.reading import fingerprint
 from lightning_smooth.records.runs import PARTS, RECORDS
 
@@ -28,7 +27,7 @@ class Files:
         path: what was given: its folder or its records file.
         contents: what each file holds.
         header: the first header with the largest selection; empty where every one is torn.
-        entries: the first certificate of each image, by index.
+        entries: the first record of each image, by index.
     """
 
     path: Path
@@ -56,7 +55,7 @@ def read_files(path: Path) -> Files:
     headers = [content.header for content in contents if content.header]
     entries: dict[int, Entry] = {}
     for entry in (entry for content in contents for entry in content.entries):
-        entries.setdefault(entry.certificate.index, entry)
+        entries.setdefault(entry.record.index, entry)
     header = max(headers, key=_asked_for) if headers else {}
     return Files(path, contents, header, dict(sorted(entries.items())))
 
@@ -95,7 +94,7 @@ def _asked_for(header: Mapping[str, Any]) -> int:
 def _find(path: Path) -> list[Path]:
     if path.is_dir():
         merged, parts = path / RECORDS, path / PARTS
-    elif path.exists():
+    elif path.exists() or path.with_name(f"{path.stem}.parts").is_dir():
         merged, parts = path, path.with_name(f"{path.stem}.parts")
     else:
         raise RecordError(
@@ -124,7 +123,7 @@ def _lines(files: Files) -> Outcome:
     read = sum(len(content.entries) for content in files.contents)
     faults = [fault for content in files.contents for fault in content.faults]
     if not read and not faults:
-        faults = [_fault("lines", "incomplete", files, "no certificate", "at least one")]
+        faults = [_fault("lines", "incomplete", files, "no record", "at least one")]
     return Outcome(read, faults)
 
 
@@ -181,12 +180,12 @@ def _once(files: Files) -> Outcome:
     for content in files.contents:
         seen: set[int] = set()
         for entry in content.entries:
-            first = files.entries[entry.certificate.index]
-            if entry.certificate.index in seen:
+            first = files.entries[entry.record.index]
+            if entry.record.index in seen:
                 faults.append(_duplicate(first, entry, "twice"))
             elif entry is not first and (named := _difference(first, entry)):
                 faults.append(_duplicate(first, entry, named))
-            seen.add(entry.certificate.index)
+            seen.add(entry.record.index)
     again = {fault.index for fault in faults}
     return Outcome(len(files.entries.keys() - again), faults)
 
@@ -196,7 +195,7 @@ def _duplicate(first: Entry, entry: Entry, said: str) -> Fault:
     return Fault(
         check="once",
         kind="contradiction",
-        index=entry.certificate.index,
+        index=entry.record.index,
         recorded=f"twice, {named}" if said == "twice" else said,
         expected=f"once; first in {first.file.name}, line {first.line}",
         file=entry.file,
@@ -205,9 +204,11 @@ def _duplicate(first: Entry, entry: Entry, said: str) -> Fault:
 
 
 def _difference(first: Entry, entry: Entry) -> str:
-    """The first field in which two certificates differ, but for the time they took."""
-    for name in (f.name for f in fields(Certificate) if f.name != "seconds"):
-        one, other = getattr(first.certificate, name), getattr(entry.certificate, name)
+    """The first field in which two records differ, but for the time they took."""
+    if type(first.record) is not type(entry.record):
+        return "of another kind"
+    for name in (f.name for f in fields(first.record) if f.name != "seconds"):
+        one, other = getattr(first.record, name), getattr(entry.record, name)
         if one != other:
             return f"{name} = {other!r:.60} instead of {one!r:.60}"
     return ""
@@ -231,7 +232,7 @@ def _complete(files: Files) -> Outcome:
 def _missing(files: Files, wanted: range) -> Iterator[Fault]:
     for index in wanted:
         if index not in files.entries:
-            yield _fault("complete", "incomplete", files, "none", "a certificate", index=index)
+            yield _fault("complete", "incomplete", files, "none", "a record", index=index)
 
 
 def _extra(files: Files, wanted: range) -> Iterator[Fault]:
@@ -242,7 +243,7 @@ def _extra(files: Files, wanted: range) -> Iterator[Fault]:
                 check="complete",
                 kind="contradiction",
                 index=index,
-                recorded="a certificate",
+                recorded="a record",
                 expected=chosen,
                 file=entry.file,
                 line=entry.line,
@@ -272,10 +273,10 @@ def _fault(
 
 
 FILE_CHECKS: Final[Mapping[str, tuple[str, Callable[[Files], Outcome]]]] = {
-    "lines": ("each line is a whole certificate", _lines),
+    "lines": ("each line is a whole record", _lines),
     "merged": ("nothing is left in a *.parts folder", _merged),
     "header": ("headers agree, and in themselves", _header),
-    "once": ("each image has one certificate", _once),
+    "once": ("each image has one record", _once),
     "complete": ("all images of the selection", _complete),
 }
 """Checks of a run's files, with a word on each."""

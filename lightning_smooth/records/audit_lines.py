@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from lightning_smooth.errors import RecordError
+from lightning_smooth.records.attack import AttackOutcome
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.published import is_published_header
-from lightning_smooth.records.reading import FORMAT, VERSION
+from lightning_smooth.records.reading import FORMAT, VERSION, kind_of
 from lightning_smooth.types import ABSTAIN
 
 Kind = Literal["unsound", "contradiction", "not reproducible", "unknown", "incomplete"]
@@ -58,16 +59,27 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A certificate, and where it stands."""
+    """A certificate, or an outcome of an attack, and where it stands."""
 
-    certificate: Certificate
+    record: Certificate | AttackOutcome
     file: Path
     line: int
+
+    @property
+    def certificate(self) -> Certificate:
+        """`record`, where it is a certificate.
+
+        Raises:
+            TypeError: it is none.
+        """
+        if not isinstance(self.record, Certificate):
+            raise TypeError(f"{self.file}, line {self.line} is no certificate")
+        return self.record
 
 
 @dataclass(frozen=True)
 class Content:
-    """What one file holds: its header (empty where that is torn), certificates and faults."""
+    """What one file holds: its header (empty where that is torn), records and faults."""
 
     file: Path
     header: Mapping[str, Any]
@@ -142,15 +154,17 @@ def _read(content: Content, line: int, raw: bytes) -> None:
     try:
         fields = _fields(raw)
         index = fields["index"] if _is_whole(fields.get("index")) else None
-        _check_fields(fields)
-        certificate = Certificate.from_json(raw.decode("utf-8"))
+        kind = AttackOutcome if kind_of(content.header) == AttackOutcome.plural else Certificate
+        if kind is Certificate:
+            _check_fields(fields)
+        record = kind.from_json(raw.decode("utf-8"))
     except _Wrong as wrong:
         content.faults.append(_fault(content, line, wrong.recorded, wrong.expected, index=index))
-    except RecordError as error:
-        expected = "the fields of a certificate"
+    except (RecordError, TypeError) as error:
+        expected = f"the fields of one of the {kind_of(content.header)}"
         content.faults.append(_fault(content, line, str(error), expected, index=index))
     else:
-        content.entries.append(Entry(certificate=certificate, file=content.file, line=line))
+        content.entries.append(Entry(record=record, file=content.file, line=line))
 
 
 def _fault(

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from lightning_smooth.errors import RecordError
 from lightning_smooth.maths.coverage import Range
@@ -62,6 +62,8 @@ class Certificate:
         uncovered: boxes of parameters, of those asked about, that no anchor covers. Left out where
             empty.
     """
+
+    plural: ClassVar[str] = "certificates"
 
     index: int
     label: int | None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_NORMS = {"l2": "ℓ₂", "l1": "ℓ₁", "linf": "ℓ∞"}  # noqa: RUF001
+NORMS = {"l2": "ℓ₂", "l1": "ℓ₁", "linf": "ℓ∞"}  # noqa: RUF001
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,20 @@ def measure(unit: str, certifier: Mapping[str, Any]) -> Measure:
     >>> measure("degrees", {"transform": "Rotation()", "laws": laws}).below("10")
     'Rotation() of an angle below 10 degrees'
     """
-    if unit in _NORMS:
-        norm = _NORMS[unit]
+    if unit in NORMS:
+        norm = NORMS[unit]
         return Measure(
             unit, f"{norm} radius, pixels in [0, 1]", f"change of {norm} norm below {{r}}"
         )
     laws, target = (_part(certifier, name) for name in ("laws", "target"))
     transform = str(certifier.get("transform", "attack"))
     if unit == "box" and (covered := attacked_range(certifier)):
-        ends = _boxed(covered)
+        ends = boxed(covered)
         attacks = f"{transform} within {{r}} times the range ({ends})"
         axis = f"part of the range: {ends}"
         return Measure(unit, axis, attacks, "times the range", of_range=True)
     if unit == "box":
-        box = _boxed(_part(target, "box"))
+        box = boxed(_part(target, "box"))
         attacks = f"{transform} within {{r}} times the box ({box})"
         return Measure(unit, f"multiple of the box: {box}", attacks, "times the box")
     attacked = [*laws] or [str(name) for name in certifier.get("names") or ["parameter"]]
@@ -83,7 +83,12 @@ def attacked_range(certifier: Mapping[str, Any]) -> Mapping[str, Any]:
     return _part(certifier, "box") if "anchors" in certifier else {}
 
 
-def _boxed(box: Mapping[str, Any]) -> str:
+def boxed(box: Mapping[str, Any]) -> str:
+    """Ranges of parameters, in words.
+
+    >>> boxed({"angle": [-20.0, 20.0], "scale": [0.7, 1.3]})
+    'angle ±20, scale 0.7 to 1.3'
+    """
     return ", ".join(f"{name} {_range(ends)}" for name, ends in box.items())
 
 

@@ -25,6 +25,9 @@ from lightning_smooth.types import ABSTAIN
 
 _REQUIRED = COLUMNS[:5]
 
+_FIRST = 4096
+"""Bytes within which a file says what it is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedLog:
@@ -248,3 +251,27 @@ def _clock(seconds: float) -> str:
     whole, micro = divmod(round(seconds * 1_000_000), 1_000_000)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}.{micro:06}"
+
+
+def first_line(path: Path) -> str:
+    """The first line of a file that says something, of its first 4096 bytes; empty without one.
+
+    Raises:
+        RecordError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            text, _ = decode_log(_whole_characters(file.read(_FIRST)), path.name)
+    except OSError as error:
+        raise RecordError(
+            f"Expected {path} to be readable, but: {error.strerror}. Check its permissions."
+        ) from error
+    return next((line for line in text.split("\n") if line.strip()), "").strip()
+
+
+def _whole_characters(head: bytes) -> bytes:
+    """Cut a line off that the end of the buffer may have split inside a character."""
+    end = head.rfind(b"\n")
+    if len(head) < _FIRST or head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return head
+    return head[: end + 1] if end >= 0 else head.decode("utf-8", "ignore").encode()

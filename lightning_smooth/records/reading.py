@@ -1,4 +1,4 @@
-"""Reading records files: lines into certificates, several files into one run."""
+"""Reading records files: lines into certificates or outcomes, several files into one run."""
 
 from __future__ import annotations
 
@@ -6,30 +6,65 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from lightning_smooth.errors import RecordError
 from lightning_smooth.records.certificate import Certificate
 
 FORMAT: Final = "lightning_smooth"
 VERSION: Final = 1
-FINGERPRINT: Final = ("model", "certifier", "data")
+FINGERPRINT: Final = ("model", "certifier", "attack", "data")
 """Parts of the header that must agree before records may share a file."""
 
 
+class Record(Protocol):
+    """A line of a records file: what was measured for one image."""
+
+    plural: ClassVar[str]
+    """What several are called; files of another kind than certificates say it in their header."""
+
+    @property
+    def index(self) -> int:
+        """The image's index in its data set."""
+
+    @property
+    def label(self) -> int | None:
+        """Its class, if it is known."""
+
+    @property
+    def image(self) -> str:
+        """Digest of its pixels, empty where it is not known."""
+
+    def to_json(self) -> str:
+        """One line of JSON, without its line end."""
+
+
+R = TypeVar("R", bound=Record)
+
+
 @dataclass(frozen=True)
-class RecordFile:
+class RecordFile(Generic[R]):
     """What one records file holds.
 
     Attributes:
         header: its first line.
-        certificates: every whole line after it, in the order of the file.
+        results: every whole line after it, in the order of the file.
         torn: the last line, if it was cut off while being written; else empty.
     """
 
     header: dict[str, Any]
-    certificates: list[Certificate]
+    results: list[R]
     torn: str = ""
+
+    @property
+    def certificates(self) -> list[R]:
+        """`results`, where they are certificates."""
+        return self.results
+
+
+def kind_of(header: Mapping[str, Any]) -> str:
+    """What the lines of a file are, in the plural: `certificates`, or what its header says."""
+    return str(header.get("kind", Certificate.plural))
 
 
 def samples_path(records: Path) -> Path:
@@ -38,13 +73,18 @@ def samples_path(records: Path) -> Path:
     return records.with_name("samples.npz" if stem == "records" else f"{stem}-samples.npz")
 
 
-def read_records(path: Path) -> RecordFile:
-    """Read a records file, whole or cut off.
+def read_records(path: Path) -> RecordFile[Certificate]:
+    """Read a file of certificates, whole or cut off.
 
     Raises:
-        RecordError: the file is missing or empty, is no records file, or a line other than the
+        RecordError: the file is missing or empty, holds no certificates, or a line other than the
             last is damaged (the message names the line).
     """
+    return read_kind(path, Certificate)
+
+
+def read_kind(path: Path, kind: type[R]) -> RecordFile[R]:
+    """Read a records file of a kind, whole or cut off; errors as those of `read_records`."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -55,8 +95,10 @@ def read_records(path: Path) -> RecordFile:
     if not lines:
         raise RecordError(f"{path} has no header line: delete it and certify again.")
     header = _read_header(path, lines[0])
-    certificates = [_read_line(path, number, line) for number, line in enumerate(lines[1:], 2)]
-    return RecordFile(header, certificates, torn)
+    if kind_of(header) != kind.plural:
+        raise RecordError(f"{path} holds {kind_of(header)}, not {kind.plural}.")
+    results = [_read_line(path, number, line, kind) for number, line in enumerate(lines[1:], 2)]
+    return RecordFile(header, results, torn)
 
 
 def _read_header(path: Path, line: str) -> dict[str, Any]:
@@ -73,13 +115,14 @@ def _read_header(path: Path, line: str) -> dict[str, Any]:
     return header
 
 
-def _read_line(path: Path, number: int, line: str) -> Certificate:
+def _read_line(path: Path, number: int, line: str, kind: type[R]) -> R:
     try:
-        return Certificate.from_json(line)
+        made: R = kind.from_json(line)  # type: ignore[attr-defined]
+        return made
     except RecordError as error:
         raise RecordError(
             f"{path}, line {number} is damaged ({error}). Delete that line and run the same "
-            "command again: its image will be certified anew, the others are kept."
+            "command again: its image will be measured anew, the others are kept."
         ) from error
 
 
@@ -110,15 +153,25 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:12] + "..."
 
 
-def gather(files: Iterable[Path]) -> tuple[dict[str, Any] | None, list[Certificate], list[Path]]:
+def gather(
+    files: Iterable[Path],
+) -> tuple[dict[str, Any] | None, list[Certificate], list[Path]]:
+    """Read the certificates of one run into one list; see `gather_kind`."""
+    return gather_kind(files, Certificate)
+
+
+def gather_kind(
+    files: Iterable[Path], kind: type[R]
+) -> tuple[dict[str, Any] | None, list[R], list[Path]]:
     """Read the files of one run into one list.
 
     Args:
         files: the merged file and those of single ranks, any of them or none.
+        kind: class of their lines.
 
     Returns:
         The header (None without files): the first file's, with the largest selection of all; the
-        certificates by index, each image once; and the files whose last line is torn.
+        results by index, each image once; and the files whose last line is torn.
 
     Raises:
         RecordError: a file is damaged, files belong to different runs, or two records of an image
@@ -126,10 +179,10 @@ def gather(files: Iterable[Path]) -> tuple[dict[str, Any] | None, list[Certifica
     """
     header: dict[str, Any] | None = None
     first: Path | None = None
-    found: dict[int, Certificate] = {}
+    found: dict[int, R] = {}
     torn: list[Path] = []
     for file in files:
-        content = read_records(file)
+        content = read_kind(file, kind)
         if header is None:
             header, first = dict(content.header), file
         if _asked_for(content.header) > _asked_for(header):
@@ -143,8 +196,8 @@ def gather(files: Iterable[Path]) -> tuple[dict[str, Any] | None, list[Certifica
             )
         if content.torn:
             torn.append(file)
-        for certificate in content.certificates:
-            _add(found, certificate, file)
+        for one in content.results:
+            _add(found, one, file)
     return header, [found[index] for index in sorted(found)], torn
 
 
@@ -159,10 +212,10 @@ def _asked_for(header: Mapping[str, Any]) -> int:
     return images if isinstance(images, int) else 0
 
 
-def _add(found: dict[int, Certificate], certificate: Certificate, file: Path) -> None:
-    known = found.setdefault(certificate.index, certificate)
-    if replace(known, seconds=0.0) != replace(certificate, seconds=0.0):
+def _add(found: dict[int, R], one: R, file: Path) -> None:
+    known = found.setdefault(one.index, one)
+    if replace(known, seconds=0.0) != replace(one, seconds=0.0):  # type: ignore[type-var]
         raise RecordError(
-            f"{file} has a second record of image {certificate.index} that contradicts the first: "
+            f"{file} has a second record of image {one.index} that contradicts the first: "
             "delete one of them."
         )

@@ -15,7 +15,7 @@ from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.frames import certificate_frame
 from lightning_smooth.records.limits import largest_radius, number, targets
 from lightning_smooth.records.measure import Measure, measure
-from lightning_smooth.records.published import decode_log, is_published_header, read_published
+from lightning_smooth.records.published import first_line, is_published_header, read_published
 from lightning_smooth.records.reading import gather
 from lightning_smooth.records.summary import claim
 
@@ -23,8 +23,6 @@ RECORDS = "records.jsonl"
 PARTS = "records.parts"
 UNKNOWN = "unknown"
 """Guarantee of a log that does not state one."""
-
-_HEAD = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +80,7 @@ def load_run(path: str | Path) -> Run:
             f"Expected a run folder, a records file (.jsonl) or a published log (.tsv) at {path}, "
             "but nothing is there. Check the path; run folders lie in runs/<experiment>/."
         )
-    first = _first_line(path)
+    first = first_line(path)
     if first.startswith("{"):
         return _from_records(path, [path])
     if not first or is_published_header(first):
@@ -103,13 +101,7 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
         InputError: no path is given, or one is given twice.
         RecordError: as for `load_run`.
     """
-    given = [Path(path) for path in paths]
-    if not given:
-        raise InputError("Expected at least one run to report, but got none. Give a run folder.")
-    twice = [p for p, times in Counter(p.resolve() for p in given).items() if times > 1]
-    if twice:
-        raise InputError(f"Expected each run once, but {twice[0]} is given twice. Give it once.")
-    runs = [load_run(path) for path in given]
+    runs = [load_run(path) for path in each_once(paths)]
     for label in (_stamp, lambda run: str(run.path)):
         common = {name for name, times in Counter(run.name for run in runs).items() if times > 1}
         runs = [
@@ -117,6 +109,17 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
             for run in runs
         ]
     return runs
+
+
+def each_once(paths: Iterable[str | Path]) -> list[Path]:
+    """Check that some path is given, and each once; errors as those of `load_runs`."""
+    given = [Path(path) for path in paths]
+    if not given:
+        raise InputError("Expected at least one run to report, but got none. Give a run folder.")
+    twice = [p for p, times in Counter(p.resolve() for p in given).items() if times > 1]
+    if twice:
+        raise InputError(f"Expected each run once, but {twice[0]} is given twice. Give it once.")
+    return given
 
 
 def on_common_images(runs: Sequence[Run]) -> list[Run]:
@@ -153,25 +156,6 @@ def run_folder(run: Run) -> Path | None:
 def _stamp(run: Run) -> str:
     folder = run_folder(run) or run.path.parent
     return folder.resolve().name
-
-
-def _first_line(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            text, _ = decode_log(_whole_characters(file.read(_HEAD)), path.name)
-    except OSError as error:
-        raise RecordError(
-            f"Expected {path} to be readable, but: {error.strerror}. Check its permissions."
-        ) from error
-    return next((line for line in text.split("\n") if line.strip()), "").strip()
-
-
-def _whole_characters(head: bytes) -> bytes:
-    """Cut a line off that the end of the buffer may have split inside a character."""
-    end = head.rfind(b"\n")
-    if len(head) < _HEAD or head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return head
-    return head[: end + 1] if end >= 0 else head.decode("utf-8", "ignore").encode()
 
 
 def _from_published(path: Path) -> Run:
@@ -218,7 +202,7 @@ def _load_folder(folder: Path) -> Run:
 
 def _from_records(path: Path, files: Sequence[Path]) -> Run:
     notes: list[str] = []
-    readable = [file for file in files if _has_header(file, notes)]
+    readable = [file for file in files if has_header(file, notes)]
     header, certificates, torn = gather(readable)
     if header is None:
         raise RecordError(
@@ -232,7 +216,7 @@ def _from_records(path: Path, files: Sequence[Path]) -> Run:
         )
     requested = _whole(_part(header, "selection").get("images"))
     running = any(file.parent.name == PARTS for file in readable)
-    complete = _completeness(len(certificates), requested, notes, running=running)
+    complete = completeness(len(certificates), requested, notes, running=running)
     return Run(
         name=str(header.get("name") or path.stem),
         path=path,
@@ -250,7 +234,8 @@ def _from_records(path: Path, files: Sequence[Path]) -> Run:
     )
 
 
-def _has_header(file: Path, notes: list[str]) -> bool:
+def has_header(file: Path, notes: list[str]) -> bool:
+    """Whether a records file holds more than a part of its header; else a note says so."""
     try:
         whole = b"\n" in file.read_bytes()
     except OSError as error:
@@ -260,9 +245,10 @@ def _has_header(file: Path, notes: list[str]) -> bool:
     return whole
 
 
-def _completeness(
+def completeness(
     held: int, requested: int | None, notes: list[str], *, running: bool
 ) -> bool | None:
+    """Whether all images asked for are there, None where that is not known; and a note if not."""
     if requested is None:
         if running:
             notes.append(f"The run is still going on or was stopped; it holds {held:,} images.")

@@ -1,6 +1,6 @@
 """Records on disk: append-only, resumable, bound to what they were measured on.
 
-A records file is JSON lines: a header, then one certificate a line. While a certification runs,
+A records file is JSON lines: a header, then one result an image, a line. While images are measured,
 each rank appends to a file of its own under `<name>.parts/`; at the end they are merged, sorted
 by index, into the records file, which is replaced in one step. A process killed at any moment
 loses at most the line that it was writing; that torn line is put aside in a file `*.torn` beside
@@ -17,17 +17,24 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from lightning_smooth.errors import InputError, RecordError
 from lightning_smooth.records.certificate import Certificate
-from lightning_smooth.records.reading import FORMAT, VERSION, differences, fingerprint, gather
+from lightning_smooth.records.reading import (
+    FORMAT,
+    VERSION,
+    R,
+    differences,
+    fingerprint,
+    gather_kind,
+)
 
 _SYNC_SECONDS = 1.0
 
 
-class RecordStore:
-    """The records of one certification, shared by its ranks.
+class RecordStore(Generic[R]):
+    """The records of one certification, or of one attack, shared by its ranks.
 
     Order of use: `recover` on one rank, then (after a barrier) `read` on every rank, `open` and
     `append` on every rank, and (after a barrier) `merge` on the first. From `recover` to the end
@@ -36,17 +43,28 @@ class RecordStore:
     Args:
         path: the records file.
         rank: number of this process.
+        kind: class of the records; None for `Certificate`.
+        option: the command's option that names another file, for messages.
 
     Raises:
         InputError: the folder cannot be written.
     """
 
-    def __init__(self, path: Path | str, *, rank: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        rank: int = 0,
+        kind: type[R] | None = None,
+        option: str = "--certification.records",
+    ) -> None:
         self.path = Path(path)
         self.parts = self.path.with_name(self.path.stem + ".parts")
         self.rank = rank
         self.header: dict[str, Any] | None = None
-        self.certificates: list[Certificate] = []
+        self.results: list[R] = []
+        self.kind: type[Any] = kind or Certificate
+        self.option = option
         self._file: FileIO | None = None
         self._guard: FileIO | None = None
         self._synced = 0.0
@@ -60,6 +78,11 @@ class RecordStore:
                 f"The output folder {self.path.parent} cannot be written ({error.strerror}): "
                 "choose another with --output.folder."
             ) from error
+
+    @property
+    def certificates(self) -> list[R]:
+        """`results`, where they are certificates."""
+        return self.results
 
     def recover(self) -> list[str]:
         """Gather what earlier processes left into the records file.
@@ -77,18 +100,18 @@ class RecordStore:
         notes = [note for file in self._files() for note in _repair(file)]
         self.read()
         if self.header is not None:
-            self._replace(self.header, self.certificates)
+            self._replace(self.header, self.results)
         for part in self._part_files():
             part.unlink()
         return notes
 
     def read(self) -> None:
-        """Read what is recorded into `header` and `certificates`, sorted by index.
+        """Read what is recorded into `header` and `results`, sorted by index.
 
         Raises:
             RecordError: a file is damaged, or files contradict each other.
         """
-        self.header, self.certificates, _ = gather(self._files())
+        self.header, self.results, _ = gather_kind(self._files(), self.kind)
 
     def check(self, header: Mapping[str, Any]) -> None:
         """Check that the records belong to what `header` describes.
@@ -104,7 +127,7 @@ class RecordStore:
                 f"The records {self.path} belong to something else:\n  "
                 + "\n  ".join(changed)
                 + "\nGive the settings that they were made with, or another records file "
-                "(--certification.records NAME.jsonl), or another --output.folder."
+                f"({self.option} NAME.jsonl), or another --output.folder."
             )
 
     def open(self, header: Mapping[str, Any]) -> None:
@@ -114,18 +137,20 @@ class RecordStore:
             RecordError: the records belong to something else, or another process is writing.
         """
         self.check(header)
+        if self.kind is not Certificate:
+            header = {"kind": self.kind.plural, **header}
         self.header = _with_history(header, self.header)
         self._file = _locked(self._part(self.rank))
         if self._file.tell() == 0:
             self._write(json.dumps(self.header, separators=(",", ":")))
 
-    def append(self, certificate: Certificate) -> None:
-        """Write one certificate; it is with the operating system when this returns.
+    def append(self, one: R) -> None:
+        """Write one result; it is with the operating system when this returns.
 
         Raises:
             RecordError: the store is not open, or the disk refuses the line.
         """
-        self._write(certificate.to_json())
+        self._write(one.to_json())
 
     def close(self) -> None:
         """Stop appending."""
@@ -140,8 +165,8 @@ class RecordStore:
             self._guard.close()
             self._guard = None
 
-    def merge(self) -> list[Certificate]:
-        """Merge every rank's file into the records file, and return the certificates by index.
+    def merge(self) -> list[R]:
+        """Merge every rank's file into the records file, and return the results by index.
 
         Raises:
             RecordError: files are damaged or contradict each other, or there is nothing to merge.
@@ -152,14 +177,14 @@ class RecordStore:
         header = _with_history(latest, self.header) if latest else self.header
         if header is None:
             raise RecordError(f"There is nothing to merge at {self.path}.")
-        self._replace(header, self.certificates)
+        self._replace(header, self.results)
         for part in self._part_files():
             part.unlink()
         self.release()
         with contextlib.suppress(OSError):
             (self.parts / "lock").unlink(missing_ok=True)
             self.parts.rmdir()  # stays where a torn line was put aside in it
-        return self.certificates
+        return self.results
 
     def _write(self, line: str) -> None:
         if self._file is None:
@@ -190,9 +215,9 @@ class RecordStore:
             yield self.path
         yield from self._part_files()
 
-    def _replace(self, header: Mapping[str, Any], certificates: Iterable[Certificate]) -> None:
+    def _replace(self, header: Mapping[str, Any], results: Iterable[R]) -> None:
         fresh = self.path.with_name(self.path.name + ".new")
-        lines = [json.dumps(header, separators=(",", ":")), *(c.to_json() for c in certificates)]
+        lines = [json.dumps(header, separators=(",", ":")), *(one.to_json() for one in results)]
         try:
             with fresh.open("w", encoding="utf-8") as file:
                 file.write("\n".join(lines) + "\n")
@@ -234,7 +259,7 @@ def _repair(path: Path) -> Iterator[str]:
             file.truncate(end)
     yield (
         f"The last line of {path} was cut off: moved to {aside.name}, "
-        "and its image will be certified again."
+        "and its image will be measured again."
     )
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torch import nn
 
 from lightning_smooth.errors import InputError
@@ -334,3 +335,37 @@ def test_standardized_networks_take_files_of_the_network_inside(tmp_path):
             torch.equal(a, b)
             for a, b in zip(model.model.parameters(), inside.parameters(), strict=True)
         )
+
+
+class Held(nn.Module):
+    holds_network = True
+
+    def __init__(self, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.model = SmallConvNet(1, 8, padding=1)
+        self.register_buffer("bank", torch.zeros(3))
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_a_file_of_all_of_a_holder_fills_what_is_around_the_network_too(tmp_path, prefix):
+    saved = Held(1)
+    saved.bank += 7
+    path = tmp_path / "whole.safetensors"
+    save_file({prefix + name: tensor for name, tensor in saved.state_dict().items()}, path)
+    model = Held()
+    load_weights(model, path)
+    assert all(torch.equal(a, b) for a, b in zip(
+        model.state_dict().values(), saved.state_dict().values(), strict=True
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_file_of_the_network_alone_leaves_what_is_around_it(tmp_path, prefix):
+    saved = Held(1).model
+    path = tmp_path / "inner.safetensors"
+    save_file({prefix + name: tensor for name, tensor in saved.state_dict().items()}, path)
+    model = Held()
+    load_weights(model, path)
+    assert torch.equal(model.model.head[1].weight, saved.head[1].weight)
+    assert not model.bank.any()

@@ -100,7 +100,7 @@ def test_a_torn_line_is_kept_aside_and_announced(tmp_path):
         file.write('{"index": 2, "lab')
     assert read_records(path).torn == '{"index": 2, "lab'
     (note,) = RecordStore(path).recover()
-    assert "certified again" in note
+    assert "measured again" in note
     assert [c.index for c in read_records(path).certificates] == [0, 1]
     assert path.with_suffix(".torn").read_text() == '{"index": 2, "lab\n'
 

@@ -1,0 +1,69 @@
+"""Headline figures of an attack, and what they say beside certificates of the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from lightning_smooth.records.attack import AttackOutcome
+from lightning_smooth.records.certificate import Certificate
+
+
+def summarise_attack(outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
+    """Compute the headline figures of an attack.
+
+    Args:
+        outcomes: one an image.
+
+    Returns:
+        Plain values: images; clean_accuracy and attacked_accuracy (the label is answered); broken
+        (another class is, whatever was answered before) and abstention, all of them rates over all
+        images; evaluations that an answer rests on; median_distance of those that it broke (None
+        without one); queries and seconds in all.
+    """
+    count = max(len(outcomes), 1)
+    moved = [o.distance for o in outcomes if o.broken and o.distance is not None]
+    return {
+        "images": len(outcomes),
+        "clean_accuracy": sum(o.clean == o.label for o in outcomes) / count,
+        "attacked_accuracy": sum(o.clean == o.label and o.withstood for o in outcomes) / count,
+        "broken": sum(o.broken for o in outcomes) / count,
+        "abstention": sum(o.abstained for o in outcomes) / count,
+        "evaluations": max((o.evaluations for o in outcomes), default=0),
+        "median_distance": median(moved) if moved else None,
+        "queries": sum(o.queries for o in outcomes),
+        "seconds": round(sum(o.seconds for o in outcomes), 3),
+    }
+
+
+def contradictions(
+    certificates: Sequence[Certificate],
+    outcomes: Sequence[AttackOutcome],
+    parts: Mapping[str, Any],
+) -> list[int]:
+    """Images that are certified, and broken within what is certified.
+
+    A certificate of another norm says nothing, nor does one whose radius is below the distance of
+    what was found.
+
+    Args:
+        certificates: of one run.
+        outcomes: of an attack on the same smoothed classifier: with the judge `smoothed`.
+        parts: the attack's part of the records' header.
+
+    Returns:
+        Their indices: bugs, or the one in 1 / alpha.
+    """
+    if parts.get("judge") != "smoothed":
+        return []
+    held = {c.index: c for c in certificates if not c.abstained}
+    found = []
+    for outcome in outcomes:
+        known = held.get(outcome.index)
+        if known is None or known.radius_unit != outcome.norm or outcome.distance is None:
+            continue
+        answered = outcome.predicted not in (known.predicted, -1)
+        if answered and outcome.distance < (known.radius or 0.0):
+            found.append(outcome.index)
+    return found
