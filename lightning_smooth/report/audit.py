@@ -15,16 +15,22 @@ from rich.table import Table
 
 from lightning_smooth.errors import InputError
 from lightning_smooth.records.audit import Audit, audit_all, audit_json
+from lightning_smooth.records.audit_attacks import ATTACK_FILE_CHECKS, OUTCOME_CHECKS
 from lightning_smooth.records.audit_checks import CHECKS
 from lightning_smooth.records.audit_compare import Comparison, compare, comparison_json
 from lightning_smooth.records.audit_files import FILE_CHECKS, part_of
 from lightning_smooth.records.audit_lines import KINDS, Fault
 
 _MEND = (
-    "Certifying again with the same command makes what is missing, and keeps the rest; delete a "
-    "wrong line first, and its image is certified anew."
+    "Running the same command again makes what is missing, and keeps the rest; delete a "
+    "wrong line first, and its image is measured anew."
 )
 _WORDS = {name: what for checks in (FILE_CHECKS, CHECKS) for name, (what, _) in checks.items()}
+_ATTACK_WORDS = {
+    name: what
+    for checks in (ATTACK_FILE_CHECKS, OUTCOME_CHECKS)
+    for name, (what, _) in checks.items()
+}
 
 _EXAMPLES = """\
 examples:
@@ -34,13 +40,14 @@ examples:
 
 Exit status: 0 all right, 1 faults found (an unknown method is one), 2 no records to audit.
 
-Bound, radius and verdict of every certificate are computed again from its votes and compared. What
-records alone can't show: that the votes are those of the draws (certify an image again with the
-seed of its record, and audit both files: votes are compared), and that the labels are right (audit
-a second file of the same images).
+Bound, radius and verdict of every certificate are computed again from its votes and compared. Of
+an attack's records, which a run folder may hold as well, it is checked that their figures go
+together, with the header and with summary.json. What records alone can't show: that the votes are
+those of the draws (certify an image again with the seed of its record, and audit both files: votes
+are compared), and that the labels are right (audit a second file of the same images).
 """
 
-_OPTIONAL = ("decisions", "radii")
+_OPTIONAL = ("decisions", "radii", "within")
 """Checks of what not every method has."""
 
 
@@ -60,7 +67,8 @@ def main(argv: Sequence[str]) -> int:
     if arguments.faults < 0:
         raise InputError(f"Expected `--faults` to be at least 0, but got {arguments.faults}.")
     audits = audit_all(arguments.records)
-    comparison = compare(audits) if len(audits) > 1 else None
+    certified = [audit for audit in audits if audit.kind == "certificates"]
+    comparison = compare(certified) if len(certified) > 1 else None
     faults = [fault for audit in audits for fault in audit.faults]
     faults += comparison.faults if comparison else ()
     status = 1 if faults else 0
@@ -77,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lightning-smooth audit",
-        description="Check certificates again, from their records alone.\n"
+        description="Check certificates and attacks again, from their records alone.\n"
         "Several files are also compared: whether they hold the same images, labels and digests.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -87,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="RECORDS",
         type=Path,
-        help="a records file (.jsonl), or a run folder with records.jsonl or records.parts/",
+        help="a records file (.jsonl), or a run folder with records.jsonl or records.parts/, and "
+        "with attacks",
     )
     parser.add_argument(
         "--faults",
@@ -127,20 +136,25 @@ def _print(
         if audit is not audits[-1] or comparison is not None:
             console.print()
     if comparison is not None:
-        console.print(f"[bold]{len(audits)} runs compared[/bold]")
+        certified = [audit for audit in audits if audit.kind == "certificates"]
+        console.print(f"[bold]{len(certified)} runs compared[/bold]")
         console.print(_statements(comparison))
         _print_faults(console, comparison.faults, most)
 
 
 def _subject(audit: Audit) -> str:
-    settings = part_of(audit.header, "certifier")
-    told = [f"{name} {settings[name]}" for name in ("sigma", "n", "alpha") if name in settings]
+    certified = audit.kind == "certificates"
+    settings = part_of(audit.header, "certifier" if certified else "attack")
+    names = ("sigma", "n", "alpha") if certified else ("norm", "bound", "judge", "classifier")
+    told = [f"{name} {settings[name]}" for name in names if name in settings]
     method = [str(settings["method"])] if "method" in settings else []
-    count = f"{audit.certificates:,} certificate{'s' * (audit.certificates != 1)}"
+    count = f"{audit.certificates:,} {'certificate' if certified else 'outcome'}"
+    count += "s" * (audit.certificates != 1)
     return ", ".join([f"{audit.name}: {count}", *method, *told])
 
 
 def _checks(audit: Audit) -> Table:
+    words = _WORDS if audit.kind == "certificates" else _ATTACK_WORDS
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("check", no_wrap=True)
     table.add_column("what holds where it passed")
@@ -151,7 +165,7 @@ def _checks(audit: Audit) -> Table:
             continue
         failed = f"[bold red]{tally.failed:,}[/bold red]" if tally.failed else "[dim]0[/dim]"
         left = f"[yellow]{tally.unchecked:,}[/yellow]" if tally.unchecked else "[dim]0[/dim]"
-        table.add_row(name, _WORDS[name], f"{tally.passed:,}", failed, left)
+        table.add_row(name, words[name], f"{tally.passed:,}", failed, left)
     return table
 
 

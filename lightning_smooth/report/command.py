@@ -13,6 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_smooth.records.runs import UNKNOWN
+from lightning_smooth.report.attack_tables import AttackFigures, certified_words
+from lightning_smooth.report.attack_words import (
+    below_by_abstentions,
+    contradiction_words,
+    silent_words,
+)
+from lightning_smooth.report.attacks import attack_notes
 from lightning_smooth.report.export import FORMATS
 from lightning_smooth.report.tables import Figures, count, decimal, short
 from lightning_smooth.report.write import ReportFiles, write_report
@@ -25,7 +32,10 @@ examples:
   lightning-smooth report runs/mnist/* --radii 0 0.5 1 --title "MNIST, sigma 0.5"
 
 It writes index.html (one page that needs no other file), table.md, table.csv (full precision, with
-intervals), curve.svg and curve.png. A run that is still going on is shown as far as it has come.
+intervals), curve.svg and curve.png; attacks.md and attacks.csv where a folder holds attacks. A run
+that is still going on is shown as far as it has come.
+
+Exit status: 0, or 1 where an attack on a smoothed classifier contradicts its certificates.
 """
 
 
@@ -36,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         argv: arguments after `report`.
 
     Returns:
-        0.
+        0, or 1 where an attack contradicts certificates.
 
     Raises:
         SmoothError: a run cannot be read or the report cannot be written.
@@ -54,14 +64,14 @@ def main(argv: Sequence[str]) -> int:
     _print(files)
     if arguments.open:
         webbrowser.open(files.page.resolve().as_uri())
-    return 0
+    return 1 if any(f.beside.contradicted for f in files.attacks) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lightning-smooth report",
-        description="Report certified runs: tables, curves with confidence bands, and one HTML "
-        "page.\nSeveral runs are shown side by side.",
+        description="Report certified and attacked runs: tables, curves with confidence bands, and "
+        "one HTML page.\nSeveral runs are shown side by side.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -70,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="RUN",
         type=Path,
-        help="a run folder, a records file (.jsonl), or a published log (tab-separated: idx label "
-        "predict radius correct time)",
+        help="a run folder, a records file (.jsonl) of certificates or of an attack, or a "
+        "published log (tab-separated: idx label predict radius correct time)",
     )
     parser.add_argument(
         "--out",
@@ -110,10 +120,21 @@ def _default_folder(first: Path) -> Path:
 
 def _print(files: ReportFiles) -> None:
     console = Console(highlight=False)
-    console.print(terminal_table(files.figures, console.width))
+    if files.figures:
+        console.print(terminal_table(files.figures, console.width))
+    if files.attacks:
+        console.print(attack_terminal_table(files.attacks))
     for f, notes in zip(files.figures, files.notes, strict=True):
         for note in notes:
             console.print(f"[dim]{escape(f.name)}: {escape(note)}[/dim]", soft_wrap=True)
+    for title, found in attack_notes(files.attacks):
+        for note in found:
+            console.print(f"[dim]{escape(title)}: {escape(note)}[/dim]", soft_wrap=True)
+    for attack in files.attacks:
+        if words := contradiction_words(attack):
+            console.print(f"[bold red]BUG[/bold red]: {escape(words)}", soft_wrap=True)
+        if below_by_abstentions(attack):
+            console.print(f"[yellow]{escape(silent_words(attack))}[/yellow]", soft_wrap=True)
     console.print(f"Report: {escape(str(files.page))}", soft_wrap=True)
     for f, log in zip(files.figures, files.logs, strict=False):
         other = f.guarantee not in ("certified", UNKNOWN)
@@ -143,4 +164,21 @@ def terminal_table(figures: Sequence[Figures], width: int = 80) -> Table:
         cells = [f"{escape(f.name)}\n[dim]{escape(f.guarantee)}{state}[/dim]", count(f)]
         cells += [decimal(f.accuracy[place]) for place in shown]
         table.add_row(*cells, decimal(f.acr), decimal(f.abstention))
+    return table
+
+
+def attack_terminal_table(figures: Sequence[AttackFigures]) -> Table:
+    """Build the table of attacks for a terminal."""
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, title_justify="left", title="Accuracy under attack"
+    )
+    table.add_column("run, attack, judged", overflow="fold", min_width=24)
+    for name in ("images", "without", "under", "broken", "certified"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for f in figures:
+        state = ", incomplete" if f.complete is False else ""
+        judge = f"{escape(f.attack.path.name)}: {escape(f.judge)}{state}"
+        name = f"{escape(f.name)}: {escape(f.title)}\n[dim]{judge}[/dim]"
+        rates = [decimal(rate) for rate in (f.clean, f.attacked, f.broken)]
+        table.add_row(name, count(f), *rates, certified_words(f)[0])
     return table

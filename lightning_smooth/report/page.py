@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 from lightning_smooth._version import __version__
-from lightning_smooth.records.runs import UNKNOWN, Run
+from lightning_smooth.records.runs import Run
+from lightning_smooth.report.attack_tables import AttackFigures
+from lightning_smooth.report.attacks import (
+    ATTACK_STYLE,
+    attack_lede,
+    attack_notes,
+    attack_section,
+    attack_warnings,
+)
 from lightning_smooth.report.curves import run_colour
+from lightning_smooth.report.facts import fact_section
 from lightning_smooth.report.pictures import Picture, sample_section, transformation, with_unit
 from lightning_smooth.report.ranges import RANGE_STYLE, Covers, cover_section
 from lightning_smooth.report.sheet import Sheet, sheet_section
@@ -22,26 +28,12 @@ from lightning_smooth.report.tables import (
     count,
     decimal,
     duration,
+    interval,
     short,
     whole,
 )
 
 _PERCENT = f"{CONFIDENCE:.0%}".replace("%", " %")
-
-_MEANING = {
-    "certified": "certified: each radius holds with probability at least 1 - alpha over the "
-    "sampling alone; every bound in it is sound.",
-    "surrogate": "surrogate: each radius holds, with probability at least 1 - alpha, for the "
-    "surrogate transformation, not for the real one.",
-    "estimated": "estimated: some bound behind each radius was itself estimated by sampling; a "
-    "measurement, not a proof.",
-    "of the distribution": "for a fraction of the distribution: of at least that fraction of the "
-    "images there are, as measured once on other images; which ones is not known, so it is not a "
-    "statement about any one image.",
-    UNKNOWN: "unknown: a published log states neither its guarantee nor n and alpha, so the "
-    "largest radius that its draws allow is not drawn. Its radii are used as printed, usually "
-    "rounded to three digits: each may lie above the certified one by half a unit of the last.",
-}
 
 
 def page(
@@ -54,19 +46,21 @@ def page(
     pictures: Sequence[Sequence[Picture]],
     sheets: Sequence[Sheet | None],
     covers: Sequence[Covers | None],
+    attacks: Sequence[AttackFigures],
     notes: Sequence[Sequence[str]],
 ) -> str:
     """Compose the page.
 
     Args:
         title: its title, plain text.
-        runs: the runs.
+        runs: the runs; none where there are attacks alone.
         figures: the figures of each.
         curve: inline SVG of certified accuracy against radius.
         distribution: inline SVG of what the radii come from.
         pictures: sample images of each run.
         sheets: contact sheet of each run that transforms images.
         covers: how certificates of each run cover a range, if they do.
+        attacks: the figures of each attack.
         notes: faults and repairs of each run, plain text.
 
     Returns:
@@ -74,21 +68,22 @@ def page(
     """
     parts = [
         f"<h1>{escape(title)}</h1>",
-        _lede(figures),
+        _lede(figures) if runs else attack_lede(attacks),
+        attack_warnings(attacks),
         _warnings(runs, notes),
         _cards(figures[0]) if len(figures) == 1 else "",
-        _curve_section(runs, curve),
-        _table_section(runs, figures),
+        *([_curve_section(runs, curve), _table_section(runs, figures)] if runs else []),
+        attack_section(attacks),
         cover_section(runs, covers),
-        _distribution_section(runs, distribution),
+        _distribution_section(runs, distribution) if runs else "",
         sample_section(runs, pictures),
         sheet_section(runs, sheets),
-        _note_section(runs, notes),
-        _fact_section(runs, figures),
+        _note_section(runs, notes, attacks),
+        fact_section(runs, figures, attacks),
         _closing(),
     ]
     body = "\n".join(part for part in parts if part)
-    style = STYLE + (RANGE_STYLE if any(covers) else "")
+    style = STYLE + (RANGE_STYLE if any(covers) else "") + (ATTACK_STYLE if attacks else "")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -177,7 +172,7 @@ def _table_section(runs: Sequence[Run], figures: Sequence[Figures]) -> str:
     others = ["ACR", "abstained", "mean radius of right", "images", "draws", "time", "per image"]
     accuracies = [
         [
-            f"{decimal(a)}<small>{_interval(low, high)}</small>"
+            f"{decimal(a)}<small>{interval(low, high)}</small>"
             for a, low, high in zip(f.accuracy, f.low, f.high, strict=True)
         ]
         for f in figures
@@ -223,12 +218,6 @@ def _row_head(f: Figures, place: int) -> str:
     )
 
 
-def _interval(low: float, high: float) -> str:
-    """Write an interval short enough for eleven columns: .990 to .993, with a dash."""
-    ends = [f"{end:.3f}".removeprefix("0") for end in (low, high)]
-    return "" if math.isnan(low) else "\u2013".join(ends)
-
-
 def _distribution_section(runs: Sequence[Run], distribution: str) -> str:
     known = [bool(run.frame["p_lower"].notna().all()) and len(run.frame) > 0 for run in runs]
     words = []
@@ -252,67 +241,15 @@ def _distribution_section(runs: Sequence[Run], distribution: str) -> str:
     )
 
 
-def _note_section(runs: Sequence[Run], notes: Sequence[Sequence[str]]) -> str:
+def _note_section(
+    runs: Sequence[Run], notes: Sequence[Sequence[str]], attacks: Sequence[AttackFigures]
+) -> str:
+    named = [(run.name, found) for run, found in zip(runs, notes, strict=True) if found]
     blocks = []
-    for run, found in zip(runs, notes, strict=True):
-        if found:
-            lines = "".join(f"<li>{escape(note)}</li>" for note in found)
-            blocks.append(f"<h3>{escape(run.name)}</h3><ul>{lines}</ul>")
+    for name, found in (*named, *attack_notes(attacks)):
+        lines = "".join(f"<li>{escape(note)}</li>" for note in found)
+        blocks.append(f"<h3>{escape(name)}</h3><ul>{lines}</ul>")
     return f"<section><h2>Notes</h2>{''.join(blocks)}</section>" if blocks else ""
-
-
-def _fact_section(runs: Sequence[Run], figures: Sequence[Figures]) -> str:
-    opened = " open" if len(runs) == 1 else ""
-    blocks = []
-    for run, f in zip(runs, figures, strict=True):
-        pairs = "".join(
-            f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts(run, f)
-        )
-        blocks.append(
-            f"<details{opened}><summary>{escape(run.name)}</summary><dl>{pairs}</dl></details>"
-        )
-    present = {part for run in runs for part in run.guarantee.split(", ")}
-    meanings = "".join(
-        f"<li>{text}</li>" for key, text in _MEANING.items() if any(key in part for part in present)
-    )
-    return (
-        f"<section><h2>What it rests on</h2><p>Guarantees on this page:</p><ul>{meanings}</ul>"
-        f"{''.join(blocks)}</section>"
-    )
-
-
-def facts(run: Run, f: Figures) -> list[tuple[str, str]]:
-    """List what the numbers of `run` rest on, so that they can be checked: (name, value) pairs."""
-    found = [("guarantee", run.guarantee), ("images", count(f))]
-    if len(run.frame):
-        index = run.frame["index"]
-        found.append(("dataset indices", f"{index.min()} to {index.max()}"))
-    if run.sigma is not None:
-        latents = "surrogate" in ((run.header or {}).get("certifier") or {})
-        shown = "in latents" if latents else f"{run.sigma * 255:g}/255"
-        found.append(("sigma", f"{run.sigma:g} ({shown})"))
-    for column in ("n0", "n"):
-        drawn = run.frame[column].dropna().unique()
-        if drawn.size:
-            several = f"{whole(drawn.min())} to {whole(drawn.max())}"
-            found.append((f"{column} (drawn)", several if drawn.size > 1 else whole(drawn[0])))
-    if run.largest_radius is not None:
-        found.append(("largest radius that n allows", f"{run.largest_radius:.6g}"))
-    for key, value in (run.header or {}).items():
-        if key not in ("records", "version", "name", "class_names"):
-            found += [pair for pair in _flat(key, value) if pair[0] != "certifier.sigma"]
-    found.append(("read from", str(run.path)))
-    for file in run.files:
-        found.append((f"SHA-256 of {file.name}", hashlib.sha256(file.read_bytes()).hexdigest()))
-    return found
-
-
-def _flat(name: str, value: Any) -> list[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        return [pair for key, inner in value.items() for pair in _flat(f"{name}.{key}", inner)]
-    if isinstance(value, list | tuple):
-        return [(name, ", ".join(str(item) for item in value))]
-    return [(name, "not set" if value is None else str(value))]
 
 
 def _closing() -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from lightning_smooth.errors import InputError, RecordError
 from lightning_smooth.maths.coverage import box_norm
 from lightning_smooth.maths.radius import gaussian_radius
 from lightning_smooth.records.attack import AttackOutcome
+from lightning_smooth.records.attack_runs import read_outcomes
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.limits import number as finite
 from lightning_smooth.records.measure import attacked_range
@@ -76,8 +76,8 @@ class Covers:
 def load_covers(run: Run) -> tuple[Covers | None, list[str]]:
     """Choose images of a run that covers a range, and read the attacks that lie beside it.
 
-    Attacks are the files `attack*.jsonl` of the run's folder, as `scripts/attack_range --out`
-    writes them; only those on the smoothed classifier of this very certifier are taken.
+    Attacks are the files `attack*.jsonl` of the run's folder, of `lightning-smooth attack` and of
+    `scripts/attack_range`; only those on the smoothed classifier of this very certifier are taken.
 
     Returns:
         None where the run's certificates have no anchors; and notes on what could not be read, and
@@ -259,7 +259,7 @@ def _attacks(
     notes = []
     for path in sorted(folder.glob("attack*.jsonl")) if folder else []:
         try:
-            outcomes = _outcomes(path)
+            outcomes = read_outcomes(path)
         except (OSError, RecordError, UnicodeDecodeError) as error:
             notes.append(f"{path.name} is not shown, as it cannot be read: {error}")
             continue
@@ -273,11 +273,6 @@ def _attacks(
         for outcome in own:
             found.setdefault(outcome.index, []).append(outcome)
     return found, notes
-
-
-def _outcomes(path: Path) -> list[AttackOutcome]:
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [AttackOutcome.from_json(line) for line in lines if line]
 
 
 def _contradicts(c: Certificate, outcome: AttackOutcome, axes: Sequence[Axis]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -174,7 +175,7 @@ def markdown(figures: Sequence[Figures]) -> str:
         cells = [f.name, f.guarantee, count(f), *(decimal(a) for a in f.accuracy)]
         cells += [decimal(f.abstention), decimal(f.acr), decimal(f.mean_radius)]
         cells += [duration(f.seconds), decimal(f.seconds_per_image, 3), whole(f.draws)]
-        lines.append([_cell(cell) for cell in cells])
+        lines.append([cell(text) for text in cells])
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
         f"{table}\n\nCertified accuracy at each radius r ({figures[0].measure.axis}); r = "
@@ -244,7 +245,19 @@ def whole(value: float | None) -> str:
     return MISSING if value is None or math.isnan(value) else f"{round(value):,}"
 
 
-def count(f: Figures) -> str:
+class Counted(Protocol):
+    """What has images, of those asked for."""
+
+    @property
+    def images(self) -> int:
+        """Images that there are."""
+
+    @property
+    def requested(self) -> int | None:
+        """Images asked for; None where not known."""
+
+
+def count(f: Counted) -> str:
     """Write the number of images, beside the number asked for where some are missing."""
     missing = f.requested is not None and f.images < f.requested
     return f"{f.images:,} of {f.requested:,}" if missing else f"{f.images:,}"
@@ -265,6 +278,17 @@ def duration(seconds: float) -> str:
     return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60} min"
 
 
-def _cell(text: str) -> str:
+def interval(low: float, high: float) -> str:
+    r"""Write an interval short enough for eleven columns, or nothing where it is not known.
+
+    >>> interval(0.9899, 0.9932) == ".990\N{EN DASH}.993"
+    True
+    """
+    ends = [f"{end:.3f}".removeprefix("0") for end in (low, high)]
+    return "" if math.isnan(low) else "\u2013".join(ends)
+
+
+def cell(text: str) -> str:
+    """Write text so that a cell of a Markdown table shows it as it is."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return " ".join(escaped.replace("|", "\\|").split())

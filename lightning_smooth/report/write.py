@@ -9,7 +9,15 @@ from html import escape
 from pathlib import Path
 
 from lightning_smooth.errors import InputError, RecordError
-from lightning_smooth.records.runs import Run, load_runs, on_common_images
+from lightning_smooth.records.attack_runs import alone, load_attacked
+from lightning_smooth.records.runs import Run, each_once, load_runs, on_common_images
+from lightning_smooth.report.attack_tables import (
+    AttackFigures,
+    attack_figures,
+    attack_markdown,
+    attack_table,
+)
+from lightning_smooth.report.attack_words import attack_note
 from lightning_smooth.report.curves import curve_figure, distribution_figure
 from lightning_smooth.report.export import export_logs
 from lightning_smooth.report.page import page
@@ -37,22 +45,28 @@ class ReportFiles:
         page: the HTML page; it needs no other file.
         table_md: the table as Markdown.
         table_csv: the table in full precision, with intervals.
-        curve_svg: certified accuracy against radius, as SVG.
+        curve_svg: certified accuracy against radius, as SVG; None without certificates.
         curve_png: the same, as PNG.
+        attacks_md: the table of attacks as Markdown; None where there is none.
+        attacks_csv: the same in full precision.
         logs: each run as a published log, where asked for, in the order given.
-        figures: the figures of each run, in the order given.
-        notes: faults and repairs of each run, in the order given.
+        figures: the figures of each certified run, in the order given.
+        notes: faults and repairs of each, in the same order.
+        attacks: the figures of each attack.
     """
 
     folder: Path
     page: Path
     table_md: Path
     table_csv: Path
-    curve_svg: Path
-    curve_png: Path
+    curve_svg: Path | None
+    curve_png: Path | None
+    attacks_md: Path | None
+    attacks_csv: Path | None
     logs: tuple[Path, ...]
     figures: tuple[Figures, ...]
     notes: tuple[tuple[str, ...], ...]
+    attacks: tuple[AttackFigures, ...]
 
 
 def write_report(
@@ -64,7 +78,9 @@ def write_report(
     common: bool = False,
     export: str | None = None,
 ) -> ReportFiles:
-    """Report runs in one folder.
+    """Report runs in one folder, with the attacks that their folders hold.
+
+    Where there are attacks alone, `table.md` and `table.csv` are those of the attacks.
 
     Args:
         paths: run folders, records files or published logs, in the order to show them.
@@ -72,23 +88,28 @@ def write_report(
         radii: radii of the tables, in the unit of the runs' radii; by default an even grid up to
             the largest radius seen, or the radii that were decided.
         title: title of the page.
-        common: whether to keep only the images that every run has.
+        common: whether to keep only the images that every certified run has; attacks are shown as
+            they are, and compared with what is kept.
         export: `tsv` writes each run, as it is reported, as a published log as well (`log-*.tsv`,
             radii rounded down; see `report.export`).
 
     Raises:
         InputError: no run is given, `radii` are not radii, `out` cannot be written, or a run
-            cannot be exported (an image has no label).
+            cannot be exported (an image has no label, or it is attacks alone).
         RecordError: a run cannot be read, has no radii, or none of them has an image.
     """
-    runs = load_runs(paths)
-    if common:
+    given = each_once(paths)
+    certified = [path for path in given if not alone(path)]
+    runs = load_runs(certified) if certified else []
+    if common and runs:
         runs = on_common_images(runs)
-    _check_reportable(runs)
+    attacks = attack_figures(load_attacked(given, runs))
+    _check_reportable(runs, attacks)
+    if export is not None and len(runs) < len(given):
+        raise InputError("Expected certified runs to `export`, but some hold attacks alone.")
     wanted = _usual_radii(runs) if radii is None else check_radii(radii)
     folder = Path(out)
     logs = {} if export is None else export_logs(runs, folder, form=export)
-    _make(folder)
     figures = tuple(figures_of(run, wanted) for run in runs)
     loaded = [load_pictures(run) for run in runs]
     sheets = [load_sheet(run) for run in runs]
@@ -97,41 +118,61 @@ def write_report(
         (*run.notes, *found, *more, *last)
         for run, (_, found), (_, more), (_, last) in zip(runs, loaded, sheets, covers, strict=True)
     )
-    title = title or _title(runs)
-    plot = curve_figure(runs)
-    curve = save_svg(plot, "curve")
+    curve, curve_png, distribution = _plots(runs) if runs else ("", b"", "")
     names = escape(", ".join(run.name for run in runs))
     html = page(
-        title,
+        title or _title(runs, attacks),
         runs,
         figures,
-        curve=inline_svg(curve, "curve", f"Certified accuracy against radius: {names}"),
-        distribution=inline_svg(
-            save_svg(distribution_figure(runs), "distribution"),
-            "distribution",
-            f"Distribution of p_lower or radius: {names}",
-        ),
+        curve=curve and inline_svg(curve, "curve", f"Certified accuracy against radius: {names}"),
+        distribution=distribution
+        and inline_svg(distribution, "distribution", f"Distribution of p_lower or radius: {names}"),
         pictures=[pictures for pictures, _ in loaded],
         sheets=[sheet for sheet, _ in sheets],
         covers=[cover for cover, _ in covers],
+        attacks=attacks,
         notes=notes,
     )
+    tables = _tables(figures, attacks)
+    _make(folder)
+    files = {name: _write(folder / name, text) for name, text in tables.items()}
     return ReportFiles(
         folder=folder,
-        table_md=_write(folder / "table.md", markdown(figures)),
-        table_csv=_write(
-            folder / "table.csv", table(figures).to_csv(index=False, lineterminator="\n")
-        ),
-        curve_svg=_write(folder / "curve.svg", curve),
-        curve_png=_write(folder / "curve.png", save_png(plot)),
+        table_md=files["table.md"],
+        table_csv=files["table.csv"],
+        curve_svg=_write(folder / "curve.svg", curve) if runs else None,
+        curve_png=_write(folder / "curve.png", curve_png) if runs else None,
+        attacks_md=files.get("attacks.md"),
+        attacks_csv=files.get("attacks.csv"),
         page=_write(folder / "index.html", html),
         logs=tuple(_write(path, text) for path, text in logs.items()),
         figures=figures,
         notes=notes,
+        attacks=attacks,
     )
 
 
-def _check_reportable(runs: Sequence[Run]) -> None:
+def _plots(runs: Sequence[Run]) -> tuple[str, bytes, str]:
+    """The curve, as SVG and as PNG, and the distribution, as SVG."""
+    plot = curve_figure(runs)
+    curve = save_svg(plot, "curve")
+    return curve, save_png(plot), save_svg(distribution_figure(runs), "distribution")
+
+
+def _tables(figures: Sequence[Figures], attacks: Sequence[AttackFigures]) -> dict[str, str]:
+    """The tables, by the names of their files."""
+    found: dict[str, str] = {}
+    if attacks:
+        found["attacks.md"] = attack_markdown(attacks, attack_note(attacks))
+        found["attacks.csv"] = attack_table(attacks).to_csv(index=False, lineterminator="\n")
+    if not figures:
+        return found | {f"table.{kind}": found[f"attacks.{kind}"] for kind in ("md", "csv")}
+    found["table.md"] = markdown(figures)
+    found["table.csv"] = table(figures).to_csv(index=False, lineterminator="\n")
+    return found
+
+
+def _check_reportable(runs: Sequence[Run], attacks: Sequence[AttackFigures]) -> None:
     for run in runs:
         without = int(run.frame["radius"].isna().sum())
         if without:
@@ -140,13 +181,16 @@ def _check_reportable(runs: Sequence[Run]) -> None:
                 f"{len(run.frame)} have none (only decisions were made), so there is no certified "
                 "accuracy to draw. Report runs that certify radii."
             )
-    attacks = {run.measure.below("r"): run.name for run in runs}
-    if len(attacks) > 1:
-        listed = ", ".join(f"{which} ({name})" for which, name in sorted(attacks.items()))
+    measured = {run.measure.below("r"): run.name for run in runs}
+    if len(measured) > 1:
+        listed = ", ".join(f"{which} ({name})" for which, name in sorted(measured.items()))
         raise InputError(
             f"Expected runs whose radii measure the same, but got {listed}: report them apart."
         )
-    if all(run.frame.empty for run in runs):
+    if not runs and not any(f.images for f in attacks):
+        files = ", ".join(str(f.attack.path) for f in attacks)
+        raise RecordError(f"Expected at least one attacked image in {files}, but there is none.")
+    if runs and all(run.frame.empty for run in runs):
         files = ", ".join(str(run.path) for run in runs)
         raise RecordError(
             f"Expected at least one certified image in {files}, but there is none. The run was "
@@ -154,7 +198,10 @@ def _check_reportable(runs: Sequence[Run]) -> None:
         )
 
 
-def _title(runs: Sequence[Run]) -> str:
+def _title(runs: Sequence[Run], attacks: Sequence[AttackFigures]) -> str:
+    if not runs:
+        names = list(dict.fromkeys(f.name for f in attacks))
+        return f"Under attack: {names[0] if len(names) == 1 else f'{len(names)} runs'}"
     if len(runs) == 1:
         return f"Certified robustness: {runs[0].name}"
     return f"Certified robustness of {len(runs)} runs"
@@ -165,7 +212,8 @@ def _usual_radii(runs: Sequence[Run]) -> tuple[float, ...]:
     decided = {radius for run in runs for radius in run.targets or asked_parts(run)}
     if decided and len(decided) <= MOST_RADII:
         return tuple(sorted(decided))
-    return default_radii(max(float(run.frame["radius"].max()) for run in runs if len(run.frame)))
+    largest = (float(run.frame["radius"].max()) for run in runs if len(run.frame))
+    return default_radii(max(largest, default=0.0))
 
 
 def _make(folder: Path) -> None:

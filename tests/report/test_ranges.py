@@ -160,6 +160,22 @@ def test_attacks_are_marked_by_what_was_answered(tmp_path):
     assert notes == ""
 
 
+def test_attacks_of_the_verb_have_a_header_and_are_marked_too(tmp_path):
+    folder = make_run(tmp_path / "a", [certificate(0, HALVES, 1.0)])
+    head = {"records": "lightning_smooth", "version": 1, "kind": "outcomes", "attack": {
+        "method": "adaptive", "transform": "Rotation()", "box": {"angle": [-25.0, 25.0]},
+        "classifier": "smoothed", "certifier": SETTINGS}}  # fmt: skip
+    lines = [json.dumps(head), outcome(0, 20.0, 7).to_json(), '{"index":']
+    (folder / "attack.jsonl").write_text("\n".join(lines))
+    page, notes = reported(folder)
+    assert plots(page)[0].count('class="broken"') == 1
+    assert "contradicts the certificate of image 0" in notes
+    assert "cannot be read" not in notes
+    assert "contradicts the certificates of image 0:" in page
+    assert "Rotation(), angle ±25" in page
+    assert "r = 0.5" in page
+
+
 def test_an_attack_that_leaves_a_wrong_answer_is_no_cross(tmp_path):
     wrong = certificate(0, HALVES, 1.0, label=5, candidate=3)
     attack = dataclasses.replace(outcome(0, 30.0, 3), label=5)
