@@ -6,6 +6,7 @@ from lightning_smooth.models.lenet import LeNet
 from lightning_smooth.models.lipschitz import LipschitzConv2d, LipschitzFeatures, convolution_bound
 from lightning_smooth.models.motion import Motion
 from lightning_smooth.models.normalize import Normalize, normalization
+from lightning_smooth.models.pixelcnn import PixelCNN
 from lightning_smooth.models.resnet import CifarResNet
 from lightning_smooth.models.small import SmallConvNet
 from lightning_smooth.models.standardize import Standardized
@@ -14,15 +15,19 @@ from lightning_smooth.models.timm import TimmModel
 from lightning_smooth.models.torchvision import TorchvisionModel
 from lightning_smooth.models.vignetted import Vignetted
 from lightning_smooth.models.weights import load_weights, read_state_dict
+from lightning_smooth.models.wgan import Critic, Generator
 
 __all__ = [
     "CifarResNet",
+    "Critic",
     "CyclicConvNet",
+    "Generator",
     "LeNet",
     "LipschitzConv2d",
     "LipschitzFeatures",
     "Motion",
     "Normalize",
+    "PixelCNN",
     "SmallConvNet",
     "Standardized",
     "SurrogateNetwork",

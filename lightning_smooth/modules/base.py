@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightning_smooth.defenses.base import rejection_class
 from lightning_smooth.errors import InputError
 from lightning_smooth.models.weights import Head, load_weights
 from lightning_smooth.smoothing.checks import check_images, check_labels, check_logits
@@ -43,6 +44,9 @@ class SmoothingModule(pl.LightningModule, ABC):
     """
 
     allow_zero_length_dataloader_with_multiple_devices = True
+
+    second: ClassVar[str] = "noisy"
+    """Whose accuracy is logged beside that of clean images: `val/noisy_accuracy`."""
 
     def __init__(
         self,
@@ -95,6 +99,13 @@ class SmoothingModule(pl.LightningModule, ABC):
             check_labels(labels, check_logits(logits, len(labels)).shape[1])
         return functional.cross_entropy(logits, labels)
 
+    def pair(
+        self, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """`shown`, where it depends on the labels (B,) too."""
+        del labels
+        return self.shown(images, generator)
+
     def shown(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images as the model meets them in validation and test.
 
@@ -136,9 +147,10 @@ class SmoothingModule(pl.LightningModule, ABC):
             raise InputError(
                 f"The model does not take the images of {name}, {tuple(shape)} (C, H, W): {error}"
             ) from error
-        if logits.shape[1] != classes:
+        found = logits.shape[1] - (rejection_class(self.model) is not None)
+        if found != classes:
             raise InputError(
-                f"The model has {logits.shape[1]} classes, but {name} has {classes}: set the "
+                f"The model has {found} classes, but {name} has {classes}: set the "
                 f"model's num_classes to {classes}."
             )
 
@@ -195,7 +207,8 @@ class SmoothingModule(pl.LightningModule, ABC):
         images, labels, _ = batch
         self._check_batch(images, batch_idx)
         loss, logits = self.loss(images, labels, self._generator(images, batch_idx))
-        self._log("train", {"loss": loss.detach(), "noisy_accuracy": _rate(logits, labels)}, images)
+        figures = {"loss": loss.detach(), f"{self.second}_accuracy": _rate(logits, labels)}
+        self._log("train", figures, images)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -239,11 +252,11 @@ class SmoothingModule(pl.LightningModule, ABC):
         generator = torch.Generator(images.device).manual_seed(
             training_seed(-1, self.global_rank, batch_idx)
         )
-        clean, noisy = (self(seen) for seen in self.shown(images, generator))
+        clean, noisy = (self(seen) for seen in self.pair(images, labels, generator))
         figures = {
             "loss": self.cross_entropy(noisy, labels),
             "clean_accuracy": _rate(clean, labels),
-            "noisy_accuracy": _rate(noisy, labels),
+            f"{self.second}_accuracy": _rate(noisy, labels),
         }
         self._log(name, figures, images)
 

@@ -11,7 +11,8 @@ import yaml
 
 from lightning_smooth.__main__ import main
 from lightning_smooth.data import fakes
-from lightning_smooth.records.reading import read_records
+from lightning_smooth.records.attack import AttackOutcome
+from lightning_smooth.records.reading import read_kind, read_records
 
 ROOT = Path(__file__).parents[2]
 YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -19,7 +20,15 @@ PROGRAM = ("lightning-smooth", "lightning_smooth")  # as a command, and as torch
 SURROGATES = sorted((ROOT / "configs").glob("*_surrogate_*.yaml"))
 """Experiments that train a transformation: there is nothing to certify."""
 RANGES = {"CoverCertifier", "GSmoothCertifier", "PathCertifier"}
-EXPERIMENTS = sorted(set((ROOT / "configs").glob("*.yaml")) - set(SURROGATES))
+GENERATIVE = sorted(
+    path for kind in ("pixelcnn", "wgan") for path in (ROOT / "configs").glob(f"*_{kind}.yaml")
+)
+"""Experiments that train a generative model, for a defence: nothing to certify, either."""
+ATTACKED = sorted((ROOT / "configs" / "defenses").glob("*.yaml"))
+"""Experiments that are attacked: their certifier would be of no defence."""
+FEW = {"cifar10_cropping", "cifar10_jpeg", "mnist_lid", "mnist_thermometer"}
+OVERLAYS = sorted((ROOT / "configs" / "attack").glob("*.yaml"))
+EXPERIMENTS = sorted(set((ROOT / "configs").glob("*.yaml")) - {*SURROGATES, *GENERATIVE})
 
 
 def command(path):
@@ -85,7 +94,11 @@ def test_the_first_line_is_a_command_that_parses(path, capsys, monkeypatch):
     arguments = [a for a in arguments if "STAMP" not in a and a != "--ckpt_path"]
     found = settings([verb, *arguments], capsys)
     assert found["trainer"]["max_epochs"] > 0
-    if path in SURROGATES:
+    if path in (*ATTACKED, *OVERLAYS):
+        assert found["attacking"]["attack"]["init_args"]["bound"] > 0
+        assert path.stem == "smoothed" or found["certification"]["certifier"] is None
+        return
+    if path in (*SURROGATES, *GENERATIVE):
         assert found["certification"]["certifier"] is None
         return
     certifier = found["certification"]["certifier"]["init_args"]
@@ -135,6 +148,42 @@ def test_every_experiment_runs_a_batch_and_certifies_an_image(path, tmp_path, mo
     (certificate,) = read_records(tmp_path / "run" / "records.jsonl").certificates
     assert certificate.index == 0
     assert 0 < certificate.n <= n
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[] if path.stem in FEW else [pytest.mark.slow])
+        for path in ATTACKED
+    ],
+)
+def test_every_defense_is_attacked_naively_and_rightly(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    root, given = tmp_path / "data", yaml.safe_load(path.read_text())
+    name = given["data"]["class_path"].rsplit(".", 1)[1]
+    naive = ROOT / "configs" / "attack" / "naive.yaml"
+    with fake(name, root):
+        shared = [
+            f"--config={path}", f"--data.root={root}", "--data.batch_size=8", "--data.val_size=8",
+            "--data.num_workers=0", "--data.download=false", "--trainer.accelerator=cpu",
+            f"--output.folder={tmp_path / 'run'}", "--trainer.enable_progress_bar=false",
+        ]  # fmt: skip
+        if "PATH" in command(path):
+            network = given["model"]["init_args"]["model"]["init_args"]["model"]
+            torch.save(weights(network), tmp_path / "weights.th")
+            shared.append(f"--model.weights={tmp_path / 'weights.th'}")
+        elif command(path)[1] == "fit":
+            few = ["--trainer.max_steps=1", "--trainer.limit_val_batches=0"]
+            assert main(["fit", *shared, *few, "--trainer.max_epochs=1"]) == 0
+        quick = ["--data.skip=1", "--data.limit=2", "--attacking.attack.steps=1"]
+        assert main(["attack", *shared, *quick]) == 0
+        assert main(["attack", *shared, f"--config={naive}", *quick]) == 0
+    for file, plain in (("attack", False), ("naive", True)):
+        content = read_kind(tmp_path / "run" / f"{file}.jsonl", AttackOutcome)
+        assert len(content.results) == 2
+        undefended = path.stem in ("mnist_plain", "mnist_adversarial", "mnist_fgsm")
+        undefended |= path.stem in ("mnist_cascade", "mnist_lid")
+        assert (content.header["attack"]["gradient"] == "plain") == (plain or undefended)
 
 
 @pytest.mark.parametrize("path", SURROGATES, ids=lambda path: path.stem)
