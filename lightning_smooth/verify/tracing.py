@@ -1,0 +1,370 @@
+"""From a network to its steps: a symbolic trace, step by step translated."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, TypeAlias
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from lightning_smooth.errors import InputError
+from lightning_smooth.models.normalize import Normalize
+from lightning_smooth.transforms.vignette import Vignette
+from lightning_smooth.verify.activation import Activation, MaxPool, ReLU, Standardization
+from lightning_smooth.verify.affine import (
+    Affine,
+    Concatenation,
+    Convolution,
+    Dense,
+    Moving,
+    Norm,
+    Sum,
+)
+from lightning_smooth.verify.patterns import centres, standardizes
+from lightning_smooth.verify.scaling import Centering, constant, masked, norm_scaling, normalized
+
+Translated: TypeAlias = tuple[Affine | Activation | None, tuple[int, ...], tuple[int, ...], str]
+
+_NORMS: Final = (nn.BatchNorm1d, nn.BatchNorm2d)
+_RESHAPING: Final = {"flatten", "view", "reshape", "squeeze", "unsqueeze"}
+_PASSED: Final = {"contiguous", "clone", "detach", "Identity", "Dropout", "Dropout2d"}
+_AVERAGING: Final = {"mean", "avg_pool2d", "adaptive_avg_pool2d", "AvgPool2d", "AdaptiveAvgPool2d"}
+_SUMS: Final = {"add": 1.0, "iadd": 1.0, "add_": 1.0, "sub": -1.0, "isub": -1.0}
+_FACTORS: Final = {"mul", "imul", "truediv", "itruediv", "div"}
+
+
+class _Tracer(fx.Tracer):
+    """Follows images through a network; what checks its input's shape is one step."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is taken as one step."""
+        whole = isinstance(m, (Normalize, Vignette))
+        return whole or super().is_leaf_module(m, module_qualified_name)
+
+
+class _Values(fx.Interpreter):
+    """Runs a trace and keeps what every node gave."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.found: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run a node, and keep its value."""
+        self.found[n] = super().run_node(n)
+        return self.found[n]
+
+
+class Tracing:
+    """The steps of a network in eval mode.
+
+    Args:
+        network: the network.
+        images: two different images (2, C, H, W) that it takes.
+
+    Raises:
+        InputError: see `graph.bounded`.
+    """
+
+    def __init__(self, network: nn.Module, images: Tensor) -> None:
+        try:
+            graph = _Tracer().trace(network)
+            runner = _Values(fx.GraphModule(network, graph))
+            runner.run(images)
+        except (fx.proxy.TraceError, TypeError) as error:
+            raise InputError(
+                f"Expected a network whose way does not depend on the images, but "
+                f"{type(network).__name__} cannot be traced ({error}): take its forward pass "
+                "apart into modules."
+            ) from error
+        self.values, self.modules = runner.found, dict(network.named_modules())
+        self.steps: list[Translated] = []
+        self.places: dict[fx.Node, int | InputError] = {}
+        self.last = 0
+        for node in graph.nodes:
+            self._translate(node)
+        self.steps = self.steps[: self.last + 1]
+
+    def _translate(self, node: fx.Node) -> None:
+        if node.op == "placeholder":
+            if not self.steps:
+                self.steps.append((None, (), tuple(self.values[node].shape[1:]), ""))
+                self.places[node] = 0
+            return
+        if node.op == "output":
+            last = node.args[0]
+            if not isinstance(last, fx.Node):
+                raise InputError("Expected a network that gives scores alone, but got a container.")
+            self.last = self._place(last)
+            return
+        if not any(read in self.places for read in node.all_input_nodes):
+            return  # a constant
+        try:
+            self.places[node] = self._step(node)
+        except InputError as error:  # raised where something that is bounded needs it
+            self.places[node] = error
+
+    def _place(self, node: fx.Node) -> int:
+        place = self.places.get(node)
+        if isinstance(place, InputError):
+            raise place
+        if place is None:
+            raise InputError("Expected scores that depend on the images, but they do not.")
+        return place
+
+    def _step(self, node: fx.Node) -> int:
+        """Append the step of a node, and return its place."""
+        if node.op == "call_module":
+            module = self.modules[str(node.target)]
+            name, function = type(module).__name__, module
+        elif node.op == "call_method":
+            module, name = None, str(node.target)
+            function = getattr(torch.Tensor, name)
+        else:
+            module, function = None, node.target
+            name = getattr(function, "__name__", str(function))
+            name = "max_pool2d" if function is functional.max_pool2d else name
+        self.node, self.name, self.function = node, name, function
+        self.path = str(node.target) if module is not None else _within(node)
+        value = self.values[node]
+        if not isinstance(value, Tensor):
+            raise self._refused("what depends on its value cannot be bounded")
+        if value.ndim < 2 or len(value) != 2:
+            raise self._refused("it mixes the images of a batch")
+        return self._module(module) if module is not None else self._call()
+
+    def _refused(self, why: str = "no bounds of it are known") -> InputError:
+        place = f"in module `{self.path}`" if self.path else "in the network itself"
+        return InputError(
+            f"Expected a network of steps that can be bounded, but `{self.name}` {place} is none: "
+            f"{why}."
+        )
+
+    def _append(self, operation: Affine | Activation, *inputs: int) -> int:
+        shape = tuple(self.values[self.node].shape[1:])
+        self.steps.append((operation, inputs, shape, self.path))
+        return len(self.steps) - 1
+
+    def _argument(self, place: int, name: str, default: Any) -> Any:
+        """An argument of a call, as it is in this network."""
+        found = self.node.args[place] if place < len(self.node.args) else None
+        found = self.node.kwargs.get(name, default) if found is None else found
+        return fx.node.map_arg(found, lambda node: self.values[node])
+
+    @property
+    def _read(self) -> fx.Node:
+        """The node that a step of one input reads."""
+        found = self.node.args[0] if self.node.args else None
+        if not isinstance(found, fx.Node):
+            raise self._refused("it is called without a first argument")
+        return found
+
+    def _shape(self, node: fx.Node) -> tuple[int, ...]:
+        return tuple(self.values[node].shape[1:])
+
+    def _module(self, module: nn.Module) -> int:
+        before = self._read
+        place, shape = self._place(before), self._shape(before)
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            return self._weighted(module, place, shape)
+        if isinstance(module, _NORMS):
+            self._check_norm(module)
+            if before.op == "call_module" and self._norm_after(before) is module:
+                return place
+            return self._append(norm_scaling(module, len(shape) + 1), place)
+        if isinstance(module, Normalize):
+            return self._append(normalized(module), place)
+        if isinstance(module, Vignette):
+            return self._append(masked(module, shape), place)
+        if isinstance(module, nn.MaxPool2d):
+            sizes = module.kernel_size, module.stride, module.padding, module.dilation
+            if module.return_indices:
+                raise self._refused("it returns places")
+            return self._pooled(place, *sizes, module.ceil_mode)
+        if isinstance(module, nn.Flatten):
+            return self._reshaped(place, shape)
+        return self._named(place, shape)
+
+    def _named(self, place: int, shape: tuple[int, ...]) -> int:
+        """Steps that are known by name, whether they are modules, functions or methods."""
+        if self.name in ("ReLU", "relu", "relu_"):
+            return self._append(ReLU(), place)
+        if self.name in _PASSED:
+            return place
+        if self.name in _AVERAGING:
+            return self._moved(place, shape, self._averaged(shape) + 2)
+        raise self._refused()
+
+    def _averaged(self, shape: tuple[int, ...]) -> int:
+        """How many values are averaged, at most."""
+        out = self._shape(self.node)
+        if self.name == "mean":
+            return math.prod(shape) // math.prod(out)
+        if self.name.lower().startswith("adaptive"):
+            return math.prod(shape[1:])
+        kernel = getattr(self.modules.get(self.path), "kernel_size", None)
+        return math.prod(_pair(self._argument(1, "kernel_size", kernel)))
+
+    def _call(self) -> int:
+        name = self.name
+        if name in ("cat", "concat"):
+            return self._concatenated()
+        if name in _SUMS or name in _FACTORS:
+            return self._arithmetic()
+        place, shape = self._place(self._read), self._shape(self._read)
+        if name == "max_pool2d":
+            kernel = self._argument(1, "kernel_size", None)
+            sizes = (self._argument(2 + i, n, d) for i, (n, d) in enumerate(
+                (("stride", None), ("padding", 0), ("dilation", 1), ("ceil_mode", False))
+            ))  # fmt: skip
+            stride, *rest = sizes
+            return self._pooled(place, kernel, stride or kernel, *rest)
+        if name == "amax":
+            return self._greatest(place, shape)
+        if name in _RESHAPING:
+            return self._reshaped(place, shape)
+        if name == "dropout":
+            if self._argument(2, "training", True):
+                raise self._refused("it is on in eval mode")
+            return place
+        if name == "pad":
+            if self._argument(2, "mode", "constant") == "constant" and self._argument(
+                3, "value", None
+            ):
+                raise self._refused("it pads with other numbers than 0")
+            return self._moved(place, shape)
+        if name in ("getitem", "permute", "transpose"):
+            return self._moved(place, shape)
+        return self._named(place, shape)
+
+    def _weighted(self, module: nn.Linear | nn.Conv2d, place: int, shape: tuple[int, ...]) -> int:
+        norm = self._norm_after(self.node)
+        if isinstance(module, nn.Linear):
+            return self._append(Dense(module, norm), place)
+        padding: Any = module.padding
+        if module.padding_mode == "circular" and not isinstance(padding, str):
+            around = (padding[1], padding[1], padding[0], padding[0])
+            moved = Moving(lambda x: functional.pad(x, around, mode="circular"), shape)
+            shape = (shape[0], shape[1] + 2 * padding[0], shape[2] + 2 * padding[1])
+            self.steps.append((moved, (place,), shape, self.path))
+            place, padding = len(self.steps) - 1, (0, 0)
+        elif module.padding_mode != "zeros":
+            raise self._refused(f"it pads by {module.padding_mode!r}")
+        return self._append(Convolution(module, norm, shape, padding), place)
+
+    def _norm_after(self, node: fx.Node) -> Norm | None:
+        """The BatchNorm that alone reads a linear step, if there is one to fold into it."""
+        module = self.modules.get(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(module, (nn.Linear, nn.Conv2d)) or len(node.users) != 1:
+            return None
+        (user,) = node.users
+        after = self.modules.get(str(user.target)) if user.op == "call_module" else None
+        flat = not isinstance(module, nn.Linear) or self.values[node].ndim == 2
+        if isinstance(after, _NORMS) and after.running_mean is not None and flat:
+            return after
+        return None
+
+    def _check_norm(self, norm: Norm) -> None:
+        if norm.running_mean is None or norm.running_var is None:
+            raise self._refused("it has no running statistics, and so depends on the batch")
+
+    def _reshaped(self, place: int, shape: tuple[int, ...]) -> int:
+        out = tuple(self.values[self.node].shape[1:])
+        if math.prod(out) != math.prod(shape):
+            raise self._refused("it mixes the images of a batch")
+        return self._append(Moving(lambda x: x.reshape(len(x), *out), shape), place)
+
+    def _moved(self, place: int, shape: tuple[int, ...], roundings: int = 0) -> int:
+        function, node = self.function, self.node
+        rest = fx.node.map_arg(node.args[1:], lambda n: self.values[n])
+        named = fx.node.map_arg(node.kwargs, lambda n: self.values[n])
+
+        def moved(x: Tensor) -> Tensor:
+            found: Tensor = function(x, *rest, **named)
+            return found
+
+        images = self.values[self._read]
+        whole, single = moved(images), moved(images[:1])
+        if single.shape != whole[:1].shape or not torch.allclose(single, whole[:1]):
+            raise self._refused("it mixes the images of a batch")
+        return self._append(Moving(moved, shape, roundings), place)
+
+    def _pooled(
+        self, place: int, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
+    ) -> int:
+        if _pair(dilation) != (1, 1) or ceil:
+            raise self._refused("only windows without dilation and `ceil_mode` are")
+        return self._append(MaxPool(_pair(kernel), _pair(stride), _pair(padding)), place)
+
+    def _greatest(self, place: int, shape: tuple[int, ...]) -> int:
+        dims = self._argument(1, "dim", ())
+        dims = (dims,) if isinstance(dims, int) else dims
+        if len(shape) != 3 or sorted(d % 4 for d in dims) != [2, 3]:
+            raise self._refused("only the maximum over height and width is")
+        self.steps.append((MaxPool(shape[1:], shape[1:]), (place,), (shape[0], 1, 1), self.path))
+        out = tuple(self.values[self.node].shape[1:])
+        moved = Moving(lambda x: x.reshape(len(x), *out), (shape[0], 1, 1))
+        return self._append(moved, len(self.steps) - 1)
+
+    def _concatenated(self) -> int:
+        parts, dimension = self.node.args[0], self._argument(1, "dim", 0)
+        if not isinstance(parts, (list, tuple)):
+            raise self._refused()
+        nodes = [part for part in parts if isinstance(part, fx.Node)]
+        dimension = dimension % self.values[self.node].ndim
+        if not dimension or len(nodes) != len(parts):
+            raise self._refused("it mixes the images of a batch")
+        sizes = [self.values[node].shape[dimension] for node in nodes]
+        return self._append(Concatenation(dimension, sizes), *map(self._place, nodes))
+
+    def _arithmetic(self) -> int:
+        """A sum, a difference, a factor or a quotient, of two features or with a constant."""
+        if len(self.node.args) != 2 or self.node.kwargs:
+            raise self._refused()
+        one, two = self.node.args
+        reads = [isinstance(a, fx.Node) and a in self.places for a in (one, two)]
+        if all(reads):
+            return self._combined(one, two)
+        feature, other = (one, two) if reads[0] else (two, one)
+        number: Any = fx.node.map_arg(other, lambda node: self.values[node])
+        out = self.values[self.node].shape
+        batched = isinstance(number, Tensor) and number.ndim == len(out) and len(number) > 1
+        if batched or not isinstance(feature, fx.Node) or self._shape(feature) != out[1:]:
+            raise self._refused("the constant is not one for every image")
+        place = self._place(feature)
+        if self.name in _FACTORS:
+            divides = "div" in self.name
+            if divides and not reads[0]:
+                raise self._refused("it divides by features")
+            return self._append(constant(number, divides=divides), place)
+        sign = _SUMS[self.name]
+        step = constant(1.0, sign * number) if reads[0] else constant(sign, number)
+        return self._append(step, place)
+
+    def _combined(self, one: Any, two: Any) -> int:
+        if centres(self.node):
+            return self._append(Centering(math.prod(self._shape(one))), self._place(one))
+        if self.name in _FACTORS:
+            eps = standardizes(self.node)
+            if eps is None:
+                raise self._refused("both sides depend on the images")
+            return self._append(Standardization(eps), self._place(one))
+        first, second = self._place(one), self._place(two)
+        if self._shape(one) != self._shape(two):
+            raise self._refused("the two have different shapes")
+        if _SUMS[self.name] < 0:
+            self.steps.append((constant(-1.0), (second,), self._shape(two), self.path))
+            second = len(self.steps) - 1
+        return self._append(Sum(), first, second)
+
+
+def _within(node: fx.Node) -> str:
+    """Path of the module in whose forward pass a node is."""
+    stack = list(node.meta.get("nn_module_stack") or {})
+    return str(stack[-1]) if stack else ""
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (int(size), int(size)) if isinstance(size, int) else (int(size[0]), int(size[1]))
