@@ -15,13 +15,17 @@ from lightning_smooth.attacks.strategies import Gradient
 from lightning_smooth.attacks.target import Target, Task
 from lightning_smooth.errors import InputError, check_count, check_positive
 
+_Found = tuple[Tensor, Tensor, Tensor]
+"""Points, their losses and their scores."""
+
 
 class PGD(ImageAttack):
     """Projected gradient descent: from each start, `steps` steepest steps back into the ball.
 
     The first start is the image itself (or a random point, with `random_start`), those of further
-    restarts are random points of the ball. Of a restart the point of the largest loss is kept.
-    Where the model does not draw, a restart goes on with the images that are not yet fooled.
+    restarts are random points of the ball. Of a restart the point of the largest loss is kept, of
+    those that are fooled if there are any; of a model that draws, the last. Where the model does
+    not draw, a restart goes on with the images that are not yet fooled.
 
     Source: Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR
     2018; momentum: Dong et al., "Boosting adversarial attacks with momentum", CVPR 2018.
@@ -107,12 +111,12 @@ class PGD(ImageAttack):
                 )
             points = points.clamp(0, 1)
         length = (self.step * bounds).to(points)[:, None, None, None]
-        best, most = points.clone(), torch.full((len(rows),), -torch.inf, device=points.device)
-        scores: Tensor | None = None
+        best: _Found | None = None
         velocity = torch.zeros_like(points)
         for _ in range(self.steps):
             slope = target.slope(points, rows, LOSSES[self.loss])
-            best, most, scores = _better(best, most, scores, points, slope.loss, slope.scores)
+            here = (points, slope.loss, slope.scores)
+            best = here if best is None else _better(best, here, labels)
             gradient = slope.gradient
             if self.momentum:
                 mean = gradient.abs().flatten(1).mean(dim=1)[:, None, None, None]
@@ -122,11 +126,10 @@ class PGD(ImageAttack):
             moved = points + length * steepest(self.norm, gradient)
             points = near(self.norm, moved, images, bounds)
         last = target.scores(points, rows) if target.deterministic else None
-        if last is None:
-            return points, scores if scores is not None else points
-        loss = LOSSES[self.loss](last, labels)
-        best, _, kept = _better(best, most, scores, points, loss, last)
-        return best, kept
+        if last is None or best is None:
+            return points, points
+        found, _, scores = _better(best, (points, LOSSES[self.loss](last, labels), last), labels)
+        return found, scores
 
     def _settings(self) -> dict[str, Any]:
         names = ("steps", "step", "restarts", "random_start", "loss", "momentum")
@@ -183,20 +186,12 @@ class FGSM(PGD):
         return {"loss": self.loss}
 
 
-def _better(
-    best: Tensor,
-    most: Tensor,
-    kept: Tensor | None,
-    points: Tensor,
-    loss: Tensor,
-    scores: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The points of the larger loss, that loss, and their scores."""
-    more = loss > most
-    if kept is None:
-        kept = scores
+def _better(best: _Found, here: _Found, labels: Tensor) -> _Found:
+    """Of two points of each image the fooled one; of two such, or none, that of the larger loss."""
+    fools, fooled_before = fooled(here[2], labels), fooled(best[2], labels)
+    more = torch.where(fools == fooled_before, here[1] > best[1], fools)
     return (
-        torch.where(more[:, None, None, None], points, best),
-        torch.where(more, loss, most),
-        torch.where(more[:, None], scores, kept),
+        torch.where(more[:, None, None, None], here[0], best[0]),
+        torch.where(more, here[1], best[1]),
+        torch.where(more[:, None], here[2], best[2]),
     )

@@ -17,7 +17,7 @@ from lightning_smooth.models.weights import load_weights
 from lightning_smooth.models.wgan import Generator
 
 _MOMENTUM: Final = 0.7
-"""As in the published code."""
+"""This and the falling rate are ours."""
 
 
 class DefenseGAN(nn.Module):

@@ -20,15 +20,17 @@ PROGRAM = ("lightning-smooth", "lightning_smooth")  # as a command, and as torch
 SURROGATES = sorted((ROOT / "configs").glob("*_surrogate_*.yaml"))
 """Experiments that train a transformation: there is nothing to certify."""
 RANGES = {"CoverCertifier", "GSmoothCertifier", "PathCertifier"}
-GENERATIVE = sorted(
-    path for kind in ("pixelcnn", "wgan") for path in (ROOT / "configs").glob(f"*_{kind}.yaml")
+WITHOUT = sorted(
+    path
+    for kind in ("pixelcnn", "wgan", "interval")
+    for path in (ROOT / "configs").glob(f"*_{kind}.yaml")
 )
-"""Experiments that train a generative model, for a defence: nothing to certify, either."""
+"""Experiments of generative models and of interval training: no certifier of draws, either."""
 ATTACKED = sorted((ROOT / "configs" / "defenses").glob("*.yaml"))
 """Experiments that are attacked: their certifier would be of no defence."""
 FEW = {"cifar10_cropping", "cifar10_jpeg", "mnist_lid", "mnist_thermometer"}
 OVERLAYS = sorted((ROOT / "configs" / "attack").glob("*.yaml"))
-EXPERIMENTS = sorted(set((ROOT / "configs").glob("*.yaml")) - {*SURROGATES, *GENERATIVE})
+EXPERIMENTS = sorted(set((ROOT / "configs").glob("*.yaml")) - {*SURROGATES, *WITHOUT})
 
 
 def command(path):
@@ -98,7 +100,7 @@ def test_the_first_line_is_a_command_that_parses(path, capsys, monkeypatch):
         assert found["attacking"]["attack"]["init_args"]["bound"] > 0
         assert path.stem == "smoothed" or found["certification"]["certifier"] is None
         return
-    if path in (*SURROGATES, *GENERATIVE):
+    if path in (*SURROGATES, *WITHOUT):
         assert found["certification"]["certifier"] is None
         return
     certifier = found["certification"]["certifier"]["init_args"]

@@ -8,14 +8,22 @@ import pytest
 
 from lightning_smooth.maths.certified import average_certified_radius, certified_accuracy
 from lightning_smooth.models import fingerprint
-from lightning_smooth.models.weights import read_state_dict
+from lightning_smooth.models.weights import load_weights, read_state_dict
+from lightning_smooth.records.attack import AttackOutcome
+from lightning_smooth.records.attacked import summarise_attack
 from lightning_smooth.records.audit import audit
-from lightning_smooth.records.reading import read_records
+from lightning_smooth.records.reading import read_kind, read_records
 
 ROOT = Path(__file__).parents[2]
 ALL = sorted((ROOT / "checkpoints").glob("*.json"))
 SURROGATES = [path for path in ALL if "surrogate" in path.stem]
-CARDS = [path for path in ALL if path not in SURROGATES]
+GENERATIVE = [path for path in ALL if path.stem.endswith(("-pixelcnn", "-wgan"))]
+"""Their cards: tests/models/test_generative_checkpoints.py."""
+PARTS = [path for path in ALL if path.stem in ("cifar10-quilting-bank", "mnist-lid")]
+ATTACKED = [
+    path for path in ALL if "attacked_accuracy" in json.loads(path.read_text()).get("measured", {})
+]
+CARDS = [path for path in ALL if path not in (*SURROGATES, *GENERATIVE, *PARTS, *ATTACKED)]
 RECORDS = [
     *(ROOT / "docs").rglob("records.jsonl"),
     *(ROOT / "docs" / "results" / "ranges").glob("*.jsonl"),
@@ -68,3 +76,27 @@ def test_every_verdict_follows_from_its_counts(path):
     result = audit(path)
     assert not result.faults
     assert result.tallies["radius"].passed == len(content.certificates)
+
+
+@pytest.mark.parametrize("path", ATTACKED, ids=lambda path: path.stem)
+def test_what_was_attacked_is_what_its_card_says(path):
+    card = json.loads(path.read_text())
+    weights = path.with_name(card["file"])
+    assert weights.stat().st_size < 2_000_000
+    model = built(card["model"])
+    load_weights(model, weights)
+    content = read_kind(ROOT / card["measured"]["records"], AttackOutcome)
+    assert fingerprint(model) == content.header["model"]
+    assert content.header["attack"] == card["measured"]["attack"]
+    figures = summarise_attack(content.results)
+    for name in ("clean_accuracy", "attacked_accuracy"):
+        assert figures[name] == pytest.approx(card["measured"][name])
+
+
+@pytest.mark.parametrize("path", PARTS, ids=lambda path: path.stem)
+def test_a_part_of_a_defense_is_what_its_card_says(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    card = json.loads(path.read_text())
+    assert path.with_name(card["file"]).stat().st_size < 2_000_000
+    model = built(card["model"])
+    assert fingerprint(model)["weights"] == card["weights"]

@@ -120,6 +120,15 @@ def test_abstentions_that_leave_less_than_is_certified_are_said(tmp_path, capsys
     assert "abstained on image 0, and gave no other class" in shown
     page = (folder / "report" / "index.html").read_text()
     assert "abstentions alone" in re.findall(r'<div class="warning".*?</div>', page)[0]
+    # Where more is answered rightly than is certified, it is a note below the table.
+    held = [certificate(0), certificate(1, 0.25), certificate(2, 0.25)]
+    folder = attacked(tmp_path / "b", [outcome(0, -1), outcome(1), outcome(2)], held)
+    assert main([str(folder)]) == 0
+    assert "abstained" not in capsys.readouterr().out
+    page = (folder / "report" / "index.html").read_text()
+    assert "abstained on image 0" in page
+    assert "abstentions alone" not in page
+    assert 'class="warning"' not in page
 
 
 def test_a_folder_of_attacks_alone(tmp_path, capsys):
@@ -180,9 +189,10 @@ def test_an_attack_that_goes_on_is_shown_as_far_as_it_is(tmp_path):
 
 def test_names_and_settings_are_escaped(tmp_path):
     parts = SMOOTHED | {"method": "<b>|x", "gradient": "<i>"}
-    rows = [outcome(0, parts=parts)]
+    rows = [outcome(0, 7, parts=parts)]
     files, page = reported(attacked(tmp_path / "a", rows, parts=parts, name="a.jsonl"))
-    assert "&lt;b&gt;|x" in page
+    assert "<p><b>Bug.</b> mnist, &lt;b&gt;|x" in page
+    assert "<b>|x" not in page
     assert "<i>" not in page
     assert "&lt;b&gt;\\|x" in files.attacks_md.read_text()
 
