@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -18,11 +17,10 @@ from lightning_smooth.attacks.judges import Judge, ModelJudge
 from lightning_smooth.attacks.norms import Norm, check_norm, distance, legal
 from lightning_smooth.attacks.strategies import Gradient
 from lightning_smooth.attacks.target import Target, Task
-from lightning_smooth.attacks.verdicts import Verdict, chosen
+from lightning_smooth.attacks.verdicts import Verdict, check_settled, chosen
 from lightning_smooth.certify.base import image_digest
 from lightning_smooth.errors import InputError, check_count, check_positive
 from lightning_smooth.records.attack import AttackOutcome
-from lightning_smooth.smoothing.rng import training_seed
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ class ImageAttack(Attack):
         with differentiating(model):
             task = self._task(model, images, labels, indices, bounds)
             raw, queries = self._found(model, task)
-            with _drawing(task, 1):
+            with task.drawing(1):
                 return self._judged(model, task, raw, queries)
 
     @final
@@ -224,9 +222,14 @@ class ImageAttack(Attack):
         classes, numbers = checked(images, labels, indices)
         if not classes:
             raise InputError("Expected an image to attack, but got none.")
-        device = _device(model, images)
+        device, dtype = _device(model, images), dtype_of(model)
+        if dtype not in (torch.float32, torch.float64):
+            raise InputError(
+                f"Expected a model in float32 or float64 to attack, but its weights are {dtype}: "
+                "it would round the images before they are changed. Give model.float()."
+            )
         return Task(
-            images=images.detach().to(device, dtype_of(model), copy=True),
+            images=images.detach().to(device, dtype, copy=True),
             labels=torch.tensor(classes, device=device),
             indices=numbers,
             bounds=self._bounds(bounds, len(images), device),
@@ -235,7 +238,7 @@ class ImageAttack(Attack):
 
     def _found(self, model: nn.Module, task: Task) -> tuple[Tensor, Tensor]:
         """Points (R, B, C, H, W), and the queries (B,) that they took."""
-        with _drawing(task, 0), self.gradient.installed(model):
+        with task.drawing(0), self.gradient.installed(model):
             target = Target(
                 model,
                 task,
@@ -273,6 +276,9 @@ class ImageAttack(Attack):
 
         points = torch.stack([legal(self.norm, one, task.images, task.bounds) for one in raw])
         clean = verdict(task.images, 0)
+        if clean.evaluations == 1:
+            with task.drawing(2):
+                check_settled(clean, verdict(task.images, 0))
         verdicts = [verdict(one, 1 + number) for number, one in enumerate(points)]
         order = torch.stack([v.worth() for v in verdicts])
         rows, worst = torch.arange(len(task.images)), order.argmax(dim=0)
@@ -294,15 +300,6 @@ class ImageAttack(Attack):
             wrong=wrong,
             verdict=best,
         )
-
-
-@contextmanager
-def _drawing(task: Task, part: int) -> Iterator[None]:
-    """Seed what layers of the model draw, and put torch's generators back."""
-    device = task.images.device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(training_seed(task.seed, part, task.indices[0]))
-        yield
 
 
 def _device(model: nn.Module, images: Tensor) -> torch.device:

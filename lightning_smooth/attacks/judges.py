@@ -159,7 +159,8 @@ class SmoothedJudge(Judge):
     ) -> Verdict:
         """See `Judge.__call__`."""
         classifier = self.certifier.smooth(model)
-        encoded = self.certifier.encode(points.float())
+        wide = torch.promote_types(points.dtype, torch.float32)
+        encoded = self.certifier.encode(points.to(wide))
 
         def plan(row: int) -> Plan[tuple[int, Tensor]]:
             key = NoiseKey(seed, indices[row], "attack verdict", part)

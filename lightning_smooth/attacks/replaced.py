@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError
+from lightning_smooth.models.fingerprint import fingerprint
 
 Rules = Mapping[str, Literal["identity"] | nn.Module]
 """Name of a module -> what is differentiated in its place."""
@@ -71,7 +72,7 @@ class Replaced:
 
     def describe(self) -> dict[str, str]:
         """The rules in plain types."""
-        return {k: "identity" if v is None else repr(v) for k, v in self.rules.items()}
+        return {k: "identity" if v is None else _said(v) for k, v in self.rules.items()}
 
 
 def replaced(rules: Rules) -> Replaced:
@@ -111,6 +112,11 @@ def _straight(
         return made
 
     return forward
+
+
+def _said(soft: nn.Module) -> str:
+    weights = f", weights {fingerprint(soft)['weights'][:16]}" if soft.state_dict() else ""
+    return f"{soft!r}{weights}"
 
 
 def _names(modules: Mapping[str, nn.Module]) -> str:

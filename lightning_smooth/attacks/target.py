@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from lightning_smooth.defenses.base import is_stochastic, rejection_class
 from lightning_smooth.errors import InputError
 from lightning_smooth.smoothing.checks import check_labels, check_logits
 from lightning_smooth.smoothing.execution import ON_GPU, laid_out, takes_channels_last
-from lightning_smooth.smoothing.rng import BLOCK, NoiseKey
+from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, training_seed
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,14 @@ class Task:
     def key(self, row: int, part: int = 0) -> NoiseKey:
         """Names the draws of an image."""
         return NoiseKey(self.seed, self.indices[row], "attack", part)
+
+    @contextmanager
+    def drawing(self, part: int) -> Iterator[None]:
+        """Seed what layers of the model draw, and put torch's generators back."""
+        device = self.images.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(training_seed(self.seed, part, self.indices[0]))
+            yield
 
 
 class Target:
@@ -82,15 +91,17 @@ class Target:
         with torch.no_grad():
             self._channels_last = takes_channels_last(model, task.images[:1].repeat(2, 1, 1, 1))
         self._rejection = rejection_class(model)
+        self._rejected: Tensor | None = None
         self._step = 0
 
     def scores(self, points: Tensor, rows: Tensor) -> Tensor:
         """Scores (N, K) of points (N, C, H, W), of the images in these rows, without gradients.
 
-        Those of a model that draws are of one draw; a score for rejection is left out.
+        Those of a model that draws are of one draw. A score for rejection is left out; where it
+        is the highest, the others are not a number.
         """
         with torch.no_grad():
-            made = [self._scores(part) for part in torch.split(points, self._batch)]
+            made = [self._refused(self._scores(part)) for part in torch.split(points, self._batch)]
         self._count(rows, 1)
         return torch.cat(made)
 
@@ -135,7 +146,8 @@ class Target:
             part = slice(start, start + size)
             keys = [self.task.key(row, 1) for row in rows[part].tolist()]
             at = At(self.task.labels[rows[part]], loss, keys, step)
-            made.append(self._gradient.slope(self._scores, points[part], at, change or _same))
+            slope = self._gradient.slope(self._scores, points[part], at, change or _same)
+            made.append(replace(slope, scores=self._refused(slope.scores)))
         self._count(rows, self._gradient.passes)
         variances = [one.variance for one in made if one.variance is not None]
         return Slope(
@@ -149,11 +161,18 @@ class Target:
         batch = laid_out(points, channels_last=self._channels_last)
         scores = check_logits(self._model(batch), len(batch))
         if self._rejection is not None:
+            self._rejected = scores.detach().argmax(dim=1) == self._rejection
             scores = torch.cat(
                 [scores[:, : self._rejection], scores[:, self._rejection + 1 :]], dim=1
             )
         check_labels(self.task.labels, scores.shape[1])
         return scores
+
+    def _refused(self, scores: Tensor) -> Tensor:
+        """Scores of the points just seen, not a number where the model rejects: not fooled."""
+        if self._rejected is None or len(self._rejected) != len(scores):
+            return scores
+        return scores.masked_fill(self._rejected[:, None], torch.nan)
 
     def _count(self, rows: Tensor, passes: int) -> None:
         self.queries += passes * torch.bincount(rows.cpu(), minlength=len(self.queries))

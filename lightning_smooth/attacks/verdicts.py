@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lightning_smooth.errors import InputError
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -50,3 +52,18 @@ def chosen(verdicts: Sequence[Verdict], worst: Tensor) -> Verdict:
         misses=pick([v.misses for v in verdicts]),
         loss=pick([v.loss for v in verdicts]),
     )
+
+
+def check_settled(first: Verdict, second: Verdict) -> None:
+    """Check that a model that says nothing of draws answers a second time as it did at first.
+
+    Raises:
+        InputError: it does not.
+    """
+    apart = (first.loss - second.loss).abs() > 1e-3 * (1 + first.loss.abs())
+    if bool(apart.any()):
+        raise InputError(
+            "The model answers the same images differently each time, but none of its modules "
+            "says that it draws: set `stochastic = True` on the module's class that does, so that "
+            "it is judged over repeated evaluations and not by one lucky pass."
+        )

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from lightning_smooth.data.base import ImageDataModule
 from lightning_smooth.data.cifar import CIFAR10, CIFAR100
+from lightning_smooth.data.corrupted import CORRUPTED_MODULES, describe_corrupted
 from lightning_smooth.data.digits import Digits
 from lightning_smooth.data.imagenet import ImageNet
 from lightning_smooth.data.mnist import MNIST, FashionMNIST
@@ -22,7 +23,7 @@ def prepare(name: str, root: str = "data", *, download: bool = True, **kwargs: A
     """Fetch what is missing of a data set under `root`, read all of it, and describe it.
 
     Args:
-        name: one of `DATA_MODULES`.
+        name: one of `DATA_MODULES`, or of `CORRUPTED_MODULES`, of which all that is there is read.
         root: folder of all data sets.
         download: fetch what is missing.
         **kwargs: further arguments of the data module, such as ImageNet's `class_list`.
@@ -37,12 +38,13 @@ def prepare(name: str, root: str = "data", *, download: bool = True, **kwargs: A
     >>> print(prepare("digits").splitlines()[0])
     Digits (digits): 1437 train and 360 test images of 1 x 8 x 8, 10 classes
     """
-    if name not in DATA_MODULES:
-        close = difflib.get_close_matches(name, DATA_MODULES, n=1)
+    names = (*DATA_MODULES, *CORRUPTED_MODULES)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {close[0]}?" if close else "."
-        raise InputError(
-            f"Expected `name` to be one of {', '.join(DATA_MODULES)}, but got {name!r}{hint}"
-        )
+        raise InputError(f"Expected `name` to be one of {', '.join(names)}, but got {name!r}{hint}")
+    if name in CORRUPTED_MODULES:
+        return describe_corrupted(name, root)
     data = DATA_MODULES[name](root, val_size=0, download=download, **kwargs)
     data.prepare_data()
     data.setup("test")

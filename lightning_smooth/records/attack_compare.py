@@ -83,10 +83,11 @@ def beside(
     unit = both[0][0].radius_unit
     radius, why = ruled_out(attack.parts, settings, unit)
     same = attack.smoothed and same_classifier(_part(attack.parts, "certifier"), settings)
+    same |= _bare(settings) and attack.parts.get("judge") == "model" and _once(both)
     wrong: set[int] = set()
     silent: set[int] = set()
     if same:
-        wrong = set(contradictions([c for c, _ in both], [o for _, o in both], attack.parts))
+        wrong = set(contradictions([c for c, _ in both], [o for _, o in both]))
         wrong |= {o.index for c, o in both if _contradicts(c, o, attack.parts, settings)}
         at_bound = [(c, o) for c, o in both if radius is not None and c.holds_at(radius)]
         lost = [(c, o) for c, o in at_bound if not _right(o)]
@@ -235,6 +236,18 @@ def _strangers(
     if any(c.image and o.image and c.image != o.image for c, o in both):
         return "other images are certified"
     return "" if both else "none of the images is certified"
+
+
+def _bare(certifier: Mapping[str, Any]) -> bool:
+    """Whether certificates are of the model itself, without noise, in the dtype of its weights."""
+    return (
+        certifier.get("method") == "lipschitz" and certifier.get("precision", "float32") != "bf16"
+    )
+
+
+def _once(both: Sequence[tuple[Certificate, AttackOutcome]]) -> bool:
+    """Whether the model answers by one evaluation: it does not draw."""
+    return all(o.evaluations == 1 for _, o in both)
 
 
 def _right(o: AttackOutcome) -> bool:

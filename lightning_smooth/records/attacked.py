@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -38,9 +38,7 @@ def summarise_attack(outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
 
 
 def contradictions(
-    certificates: Sequence[Certificate],
-    outcomes: Sequence[AttackOutcome],
-    parts: Mapping[str, Any],
+    certificates: Sequence[Certificate], outcomes: Sequence[AttackOutcome]
 ) -> list[int]:
     """Images that are certified, and broken within what is certified.
 
@@ -49,14 +47,11 @@ def contradictions(
 
     Args:
         certificates: of one run.
-        outcomes: of an attack on the same smoothed classifier: with the judge `smoothed`.
-        parts: the attack's part of the records' header.
+        outcomes: of an attack on the very classifier that is certified.
 
     Returns:
         Their indices: bugs, or the one in 1 / alpha.
     """
-    if parts.get("judge") != "smoothed":
-        return []
     held = {c.index: c for c in certificates if not c.abstained}
     found = []
     for outcome in outcomes:

@@ -192,7 +192,7 @@ def test_passes_and_descriptions():
 
 
 def test_a_score_for_rejection_takes_no_part():
-    model = Rejecting(Linear(), 0.0)
+    model = Rejecting(Linear(), 10.0)
     from lightning_smooth.attacks import PGD
 
     labels = torch.zeros(6).long()

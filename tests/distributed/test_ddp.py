@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_smooth.records.reading import read_records
+from lightning_smooth.records.attack import AttackOutcome
+from lightning_smooth.records.reading import read_kind, read_records
 
 ROOT = Path(__file__).parents[2]
 BASE = [
@@ -73,6 +74,24 @@ def test_any_number_of_processes_gives_the_same_records(run, devices, limit, tmp
           f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}")  # fmt: skip
     assert verdicts(tmp_path) == verdicts(run)[:limit]
     assert not (tmp_path / "records.parts").exists()
+
+
+def test_two_processes_attack_as_one_does(run, tmp_path):
+    attack = [
+        "attack", *BASE, "--attacking.attack=PGD", "--attacking.attack.bound=0.2",
+        "--attacking.attack.steps=3", f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}",
+    ]  # fmt: skip
+    found = []
+    for name, more in (
+        ("one", ["--data.limit=9"]),
+        ("two", ["--data.limit=9", "--trainer.devices=2", "--trainer.strategy=ddp"]),
+    ):
+        shell("-m", "lightning_smooth", *attack, *more, f"--output.folder={tmp_path / name}")
+        outcomes = read_kind(tmp_path / name / "attack.jsonl", AttackOutcome).results
+        found.append([(o.index, o.clean, o.predicted, o.queries) for o in outcomes])
+    assert found[0] == found[1]
+    assert [index for index, *_ in found[0]] == list(range(9))
+    assert not (tmp_path / "two" / "attack.parts").exists()
 
 
 @pytest.mark.parametrize(("devices", "limit"), [(2, 3), pytest.param(3, 2, marks=SLOW)])
