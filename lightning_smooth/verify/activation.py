@@ -20,6 +20,9 @@ from lightning_smooth.verify.rounding import gamma, own
 _OWN: Final = 2.0**-32
 """Share of the values that lines, computed in float64, are moved outward by."""
 
+_ROOT: Final = 2.0**-50
+"""Squares of numbers above it, and of ones below its inverse, are far within float32."""
+
 
 class Relaxation(ABC):
     """Linear bounds of a step over a box of its inputs x, for features z that it gives.
@@ -64,6 +67,11 @@ class Activation(ABC):
     @abstractmethod
     def relax(self, lower: Tensor, upper: Tensor) -> Relaxation:
         """Linear bounds of the same, in float64."""
+
+    def fits(self, size: Tensor) -> bool:
+        """Whether nothing within can overflow or underflow, for x of absolute values (B, *in)."""
+        del size
+        return True
 
     def matters(self, lower: Tensor, upper: Tensor) -> Tensor:
         """(B, *in) bool: whose tighter bounds would tighten the relaxation."""
@@ -157,7 +165,7 @@ class MaxPool(Activation):
 
     def relax(self, lower: Tensor, upper: Tensor) -> Windows:
         """See `Activation.relax`."""
-        outside = float(lower.min()) - 1.0
+        outside = 2 * min(float(lower.min()), 0.0) - 1.0  # below all, however large they are
         low, high = self._windows(lower, outside), self._windows(upper, outside)
         least, place = low.max(dim=2, keepdim=True)
         chosen = torch.zeros_like(low).scatter_(2, place, 1.0)
@@ -209,6 +217,10 @@ class Standardization(Activation):
 
     def __init__(self, eps: float) -> None:
         self.eps = eps
+
+    def fits(self, size: Tensor) -> bool:
+        """See `Activation.fits`: squares of values and of `eps` are normal numbers."""
+        return self.eps > _ROOT and float(size.max()) < 1 / _ROOT
 
     def _factors(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
         """Least and greatest factor, (B, 1, 1, 1)."""

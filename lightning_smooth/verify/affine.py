@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
+from lightning_smooth.verify.rounding import LARGEST, SMALLEST
+
 Shape: TypeAlias = tuple[int, ...]
 Norm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
 
@@ -51,6 +53,15 @@ class Affine(ABC):
         unit.scatter_(1, places[:, None], 1.0)
         return self.transposed(unit.reshape(-1, *out))
 
+    def fits(self, sizes: Sequence[Tensor]) -> bool:
+        """Whether nothing on the way to z can leave the normal numbers of float32.
+
+        Args:
+            sizes: greatest absolute values (B, *in_i) of the x_i.
+        """
+        del sizes
+        return True
+
     def offset(self, like: Tensor) -> tuple[Tensor, Tensor] | None:
         """b, and a bound of the absolute values that it is summed from: (1, *out) or broadcast.
 
@@ -75,6 +86,17 @@ def norm_values(norm: Norm, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return scale, mean.to(like), shift
 
 
+def normal_factor(norm: Norm) -> bool:
+    """Whether BatchNorm's factors are normal numbers of float32, or 0."""
+    found = norm_values(norm, torch.empty((), dtype=torch.float64, device=_device(norm)))[0].abs()
+    zero = norm.weight == 0 if norm.weight is not None else torch.zeros_like(found) > 0
+    return bool(((found >= SMALLEST) | zero).all())
+
+
+def _device(norm: Norm) -> torch.device | None:
+    return None if norm.running_var is None else norm.running_var.device
+
+
 class Weighted(Affine):
     """A linear layer or a convolution, with the BatchNorm that alone reads it folded in.
 
@@ -93,6 +115,19 @@ class Weighted(Affine):
             return weight
         scale = norm_values(self.norm, like)[0]
         return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+
+    def fits(self, sizes: Sequence[Tensor]) -> bool:
+        """See `Affine.fits`: what BatchNorm reads must stay small too, were it not folded in."""
+        if self.norm is None:
+            return True
+        with torch.no_grad():
+            weight = self.module.weight.double()
+            most = weight.abs().flatten(1).sum(dim=1) * float(sizes[0].max())
+            if self.module.bias is not None:
+                most = most + self.module.bias.double().abs()
+            if self.norm.running_mean is not None:
+                most = most + self.norm.running_mean.double().abs()
+            return float(most.max()) < LARGEST and normal_factor(self.norm)
 
     def offset(self, like: Tensor) -> tuple[Tensor, Tensor] | None:
         """See `Affine.offset`."""

@@ -14,7 +14,9 @@ def name(node: fx.Node) -> str:
 
 
 def _calls(node: Any, called: str) -> bool:
-    return isinstance(node, fx.Node) and name(node) == called and bool(node.args)
+    if not isinstance(node, fx.Node) or node.op == "call_module" or not node.args:
+        return False
+    return name(node) == called and (called == "mean" or not node.kwargs)
 
 
 def _averages(node: Any, read: Any) -> bool:
@@ -33,6 +35,9 @@ def centres(node: Any) -> bool:
 
 def standardizes(node: fx.Node) -> float | None:
     """eps, where a node is c / sqrt(mean(c^2) + eps^2) of centred c, as `Standardized` has it."""
+    divides = _calls(node, "div") or _calls(node, "truediv")
+    if not divides or len(node.args) != 2:
+        return None
     center, root = node.args
     if not centres(center) or not isinstance(root, fx.Node) or not _calls(root, "sqrt"):
         return None

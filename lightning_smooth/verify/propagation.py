@@ -136,16 +136,24 @@ def step_bounds(step: Step, inputs: Sequence[Bounds]) -> Bounds:
     """Bounds (B, *out) of what a step gives, of those of its inputs.
 
     Raises:
-        InputError: the network may overflow.
+        InputError: the network may overflow, or factors underflow.
     """
     operation = step.operation
+    sizes = [bounds.size.detach() for bounds in inputs]
     if isinstance(operation, Affine):
+        fits = operation.fits(sizes)
         found = affine_bounds(operation, inputs)
     elif isinstance(operation, Activation):
+        fits = operation.fits(sizes[0])
         found = Bounds(*operation.bounds(*inputs[0]))
     else:
         raise TypeError("the images themselves have bounds already")
     largest = torch.aminmax(torch.stack([found.lower.amin(), found.upper.amax()]).detach())
+    if not fits:
+        raise InputError(
+            f"Expected values and factors that float32 holds, but within `{step.path}` some may "
+            "overflow, or are so small that they underflow: look at its weights."
+        )
     if not -LARGEST < float(largest.min) <= float(largest.max) < LARGEST:
         raise InputError(
             f"Expected bounds that stay below 1e30, but those of `{step.path}` do not: the box is "

@@ -26,6 +26,9 @@ UNDERFLOW: Final = 2.0**-148
 LARGEST: Final = 2.0**100
 """Bounds above this are refused: a sum of float32 might overflow on its way."""
 
+SMALLEST: Final = 2.0**-126
+"""Factors below this, but for 0, are refused: in float32 they are no normal numbers."""
+
 _UNITS: Final = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 _MOST: Final = 1 << 17
 _WIDE: Final = 2.0**-32

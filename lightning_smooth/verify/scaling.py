@@ -10,10 +10,21 @@ from torch import Tensor
 
 from lightning_smooth.models.normalize import Normalize
 from lightning_smooth.transforms.vignette import Vignette
-from lightning_smooth.verify.affine import NORM, Affine, Norm, Shape, norm_values
+from lightning_smooth.verify.affine import (
+    NORM,
+    Affine,
+    Norm,
+    Shape,
+    norm_values,
+    normal_factor,
+)
+from lightning_smooth.verify.rounding import LARGEST, SMALLEST
 
 Values: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 """Gives, in the dtype of a tensor, factor, shift, and a bound of what the shift is summed from."""
+
+Constant: TypeAlias = Tensor | float | Callable[[], Tensor | float]
+"""A constant, or what reads it."""
 
 
 class Scaling(Affine):
@@ -22,10 +33,18 @@ class Scaling(Affine):
     Args:
         values: see `Values`; each is broadcast to (1, *out).
         roundings: see `Affine`.
+        normal: whether factors are normal numbers of float32, or 0.
     """
 
-    def __init__(self, values: Values, roundings: int) -> None:
-        self.values, self.roundings = values, roundings
+    def __init__(
+        self, values: Values, roundings: int, normal: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.values, self.roundings, self.normal = values, roundings, normal
+
+    def fits(self, sizes: Sequence[Tensor]) -> bool:
+        """See `Affine.fits`."""
+        del sizes
+        return self.normal()
 
     def linear(self, inputs: Sequence[Tensor], *, absolute: bool = False) -> Tensor:
         """See `Affine.linear`."""
@@ -51,19 +70,40 @@ def norm_scaling(norm: Norm, dimensions: int) -> Scaling:
         one, two, three = (v.reshape(1, -1, *[1] * (dimensions - 2)) for v in found)
         return one, two, three
 
-    return Scaling(values, NORM)
+    return Scaling(values, NORM, lambda: normal_factor(norm))
 
 
 def constant(
-    factor: Tensor | float = 1.0, shift: Tensor | float = 0.0, *, divides: bool = False
+    factor: Constant = 1.0, shift: Constant = 0.0, *, divides: bool = False, sign: float = 1.0
 ) -> Scaling:
-    """A constant factor, by which features may be divided instead, and a constant shift."""
+    """A constant factor, by which features may be divided instead, and a constant shift.
+
+    Both may be functions that read them. A network may round a constant to float32, and divide by
+    it as it multiplies by its rounded inverse: with the product three roundings, for a sum two.
+
+    Args:
+        factor: of each value.
+        shift: what is added.
+        divides: whether values are divided by `factor`.
+        sign: of the shift, 1 or -1.
+    """
 
     def values(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        scale, moved = (torch.as_tensor(v).to(like) for v in (factor, shift))
-        return 1 / scale if divides else scale, moved, moved.abs()
+        scale, moved = (_read(v).to(like) for v in (factor, shift))
+        return 1 / scale if divides else scale, sign * moved, moved.abs()
 
-    return Scaling(values, 1)
+    shifts = isinstance(factor, float) and abs(factor) == 1 and not divides
+
+    def normal() -> bool:
+        size = _read(factor).abs()
+        return not bool(((size > 0) & (size < SMALLEST)).any() or (divides * size > LARGEST).any())
+
+    return Scaling(values, 2 if shifts else 3, normal)
+
+
+def _read(value: Constant) -> Tensor:
+    found = value() if callable(value) else value
+    return torch.as_tensor(found, dtype=torch.float64)
 
 
 def normalized(module: Normalize) -> Scaling:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import torch
@@ -22,6 +23,7 @@ from lightning_smooth.verify.affine import (
     Norm,
     Sum,
 )
+from lightning_smooth.verify.following import Followed, within
 from lightning_smooth.verify.patterns import centres, standardizes
 from lightning_smooth.verify.scaling import Centering, constant, masked, norm_scaling, normalized
 
@@ -35,28 +37,6 @@ _SUMS: Final = {"add": 1.0, "iadd": 1.0, "add_": 1.0, "sub": -1.0, "isub": -1.0}
 _FACTORS: Final = {"mul", "imul", "truediv", "itruediv", "div"}
 
 
-class _Tracer(fx.Tracer):
-    """Follows images through a network; what checks its input's shape is one step."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Whether a module is taken as one step."""
-        whole = isinstance(m, (Normalize, Vignette))
-        return whole or super().is_leaf_module(m, module_qualified_name)
-
-
-class _Values(fx.Interpreter):
-    """Runs a trace and keeps what every node gave."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.found: dict[fx.Node, Any] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run a node, and keep its value."""
-        self.found[n] = super().run_node(n)
-        return self.found[n]
-
-
 class Tracing:
     """The steps of a network in eval mode.
 
@@ -64,28 +44,27 @@ class Tracing:
         network: the network.
         images: two different images (2, C, H, W) that it takes.
 
+    Attributes:
+        steps: see `graph.Step`.
+        results: the last node whose value each of the steps gives, where one does.
+
     Raises:
         InputError: see `graph.bounded`.
     """
 
     def __init__(self, network: nn.Module, images: Tensor) -> None:
-        try:
-            graph = _Tracer().trace(network)
-            runner = _Values(fx.GraphModule(network, graph))
-            runner.run(images)
-        except (fx.proxy.TraceError, TypeError) as error:
-            raise InputError(
-                f"Expected a network whose way does not depend on the images, but "
-                f"{type(network).__name__} cannot be traced ({error}): take its forward pass "
-                "apart into modules."
-            ) from error
-        self.values, self.modules = runner.found, dict(network.named_modules())
+        self.followed = Followed(network, tuple(images.shape[1:]))
+        run = self.followed.run(images)
+        self.values = run.found
+        self.modules = dict(network.named_modules(remove_duplicate=False))
         self.steps: list[Translated] = []
         self.places: dict[fx.Node, int | InputError] = {}
         self.last = 0
-        for node in graph.nodes:
+        for node in self.followed.graph.nodes:
             self._translate(node)
+        self.followed.check_in_place(run)
         self.steps = self.steps[: self.last + 1]
+        self.results = {p: n for n, p in self.places.items() if isinstance(p, int)}
 
     def _translate(self, node: fx.Node) -> None:
         if node.op == "placeholder":
@@ -127,12 +106,14 @@ class Tracing:
             name = getattr(function, "__name__", str(function))
             name = "max_pool2d" if function is functional.max_pool2d else name
         self.node, self.name, self.function = node, name, function
-        self.path = str(node.target) if module is not None else _within(node)
+        self.path = str(node.target) if module is not None else within(node)
         value = self.values[node]
         if not isinstance(value, Tensor):
             raise self._refused("what depends on its value cannot be bounded")
         if value.ndim < 2 or len(value) != 2:
             raise self._refused("it mixes the images of a batch")
+        if "out" in node.kwargs:
+            raise self._refused("it writes into `out`")
         return self._module(module) if module is not None else self._call()
 
     def _refused(self, why: str = "no bounds of it are known") -> InputError:
@@ -151,7 +132,20 @@ class Tracing:
         """An argument of a call, as it is in this network."""
         found = self.node.args[place] if place < len(self.node.args) else None
         found = self.node.kwargs.get(name, default) if found is None else found
-        return fx.node.map_arg(found, lambda node: self.values[node])
+        return fx.node.map_arg(found, lambda node: self._held(node)())
+
+    def _held(self, node: fx.Node) -> Callable[[], Any]:
+        """Reads an argument that no image decides, as it is by then."""
+        found = self.followed.constant(node)
+        if found is not None:
+            return found
+        value = self.values[node]
+        if not self.followed.sized(node, self.values.__getitem__):
+            raise self._refused(
+                "it takes what the forward pass computes from images or weights, or draws; only "
+                "parameters, buffers and numbers can be constants"
+            )
+        return lambda: value
 
     @property
     def _read(self) -> fx.Node:
@@ -167,6 +161,8 @@ class Tracing:
     def _module(self, module: nn.Module) -> int:
         before = self._read
         place, shape = self._place(before), self._shape(before)
+        if isinstance(module, (nn.Conv2d, nn.MaxPool2d)) and len(shape) != 3:
+            raise self._refused("it mixes the images of a batch")
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             return self._weighted(module, place, shape)
         if isinstance(module, _NORMS):
@@ -194,8 +190,17 @@ class Tracing:
         if self.name in _PASSED:
             return place
         if self.name in _AVERAGING:
+            self._check_divisor()
             return self._moved(place, shape, self._averaged(shape) + 2)
         raise self._refused()
+
+    def _check_divisor(self) -> None:
+        module = self.modules.get(str(self.node.target)) if self.node.op == "call_module" else None
+        divisor = getattr(module, "divisor_override", None)
+        if self.name == "avg_pool2d":
+            divisor = self._argument(6, "divisor_override", None)
+        if divisor is not None and not divisor > 0:
+            raise self._refused("its `divisor_override` is not above 0")
 
     def _averaged(self, shape: tuple[int, ...]) -> int:
         """How many values are averaged, at most."""
@@ -220,6 +225,8 @@ class Tracing:
                 (("stride", None), ("padding", 0), ("dilation", 1), ("ceil_mode", False))
             ))  # fmt: skip
             stride, *rest = sizes
+            if len(shape) != 3:
+                raise self._refused("it mixes the images of a batch")
             return self._pooled(place, kernel, stride or kernel, *rest)
         if name == "amax":
             return self._greatest(place, shape)
@@ -271,6 +278,7 @@ class Tracing:
             raise self._refused("it has no running statistics, and so depends on the batch")
 
     def _reshaped(self, place: int, shape: tuple[int, ...]) -> int:
+        fx.node.map_arg((self.node.args[1:], self.node.kwargs), lambda node: self._held(node)())
         out = tuple(self.values[self.node].shape[1:])
         if math.prod(out) != math.prod(shape):
             raise self._refused("it mixes the images of a batch")
@@ -278,10 +286,13 @@ class Tracing:
 
     def _moved(self, place: int, shape: tuple[int, ...], roundings: int = 0) -> int:
         function, node = self.function, self.node
-        rest = fx.node.map_arg(node.args[1:], lambda n: self.values[n])
-        named = fx.node.map_arg(node.kwargs, lambda n: self.values[n])
+        given = node.args[1:], node.kwargs
+        inner: list[fx.Node] = []
+        fx.node.map_arg(given, inner.append)
+        held = {one: self._held(one) for one in inner}
 
         def moved(x: Tensor) -> Tensor:
+            rest, named = fx.node.map_arg(given, lambda n: held[n]())
             found: Tensor = function(x, *rest, **named)
             return found
 
@@ -301,7 +312,11 @@ class Tracing:
     def _greatest(self, place: int, shape: tuple[int, ...]) -> int:
         dims = self._argument(1, "dim", ())
         dims = (dims,) if isinstance(dims, int) else dims
-        if len(shape) != 3 or sorted(d % 4 for d in dims) != [2, 3]:
+        if (
+            len(shape) != 3
+            or self.values[self.node].ndim < 2
+            or sorted(d % 4 for d in dims) != [2, 3]
+        ):
             raise self._refused("only the maximum over height and width is")
         self.steps.append((MaxPool(shape[1:], shape[1:]), (place,), (shape[0], 1, 1), self.path))
         out = tuple(self.values[self.node].shape[1:])
@@ -328,7 +343,8 @@ class Tracing:
         if all(reads):
             return self._combined(one, two)
         feature, other = (one, two) if reads[0] else (two, one)
-        number: Any = fx.node.map_arg(other, lambda node: self.values[node])
+        number = self.values[other] if isinstance(other, fx.Node) else other
+        read: Any = self._held(other) if isinstance(other, fx.Node) else number
         out = self.values[self.node].shape
         batched = isinstance(number, Tensor) and number.ndim == len(out) and len(number) > 1
         if batched or not isinstance(feature, fx.Node) or self._shape(feature) != out[1:]:
@@ -338,9 +354,9 @@ class Tracing:
             divides = "div" in self.name
             if divides and not reads[0]:
                 raise self._refused("it divides by features")
-            return self._append(constant(number, divides=divides), place)
+            return self._append(constant(read, divides=divides), place)
         sign = _SUMS[self.name]
-        step = constant(1.0, sign * number) if reads[0] else constant(sign, number)
+        step = constant(1.0, read, sign=sign) if reads[0] else constant(sign, read)
         return self._append(step, place)
 
     def _combined(self, one: Any, two: Any) -> int:
@@ -358,12 +374,6 @@ class Tracing:
             self.steps.append((constant(-1.0), (second,), self._shape(two), self.path))
             second = len(self.steps) - 1
         return self._append(Sum(), first, second)
-
-
-def _within(node: fx.Node) -> str:
-    """Path of the module in whose forward pass a node is."""
-    stack = list(node.meta.get("nn_module_stack") or {})
-    return str(stack[-1]) if stack else ""
 
 
 def _pair(size: Any) -> tuple[int, int]:
