@@ -36,7 +36,7 @@ def same(images):
 def taken(law, model, images, labels, theta, transform, *, draws=1, encode=same, batch=None, step=0,
           indices=None):  # fmt: skip
     classifier = SmoothedClassifier(model, law)
-    with differentiating(classifier):
+    with differentiating(classifier.model):
         gradient = ScoreGradient(
             classifier, encode, transform, images[0], draws=draws, seed=3, batch_size=batch
         )
@@ -254,7 +254,7 @@ def test_modes_and_parameters_are_put_back_whatever_happens():
     classifier = SmoothedClassifier(model, NoNoise())
 
     def fails():
-        with torch.inference_mode(), differentiating(classifier):
+        with torch.inference_mode(), differentiating(classifier.model):
             assert not model.training
             assert not any(p.requires_grad for p in model.parameters())
             assert not torch.is_inference_mode_enabled()

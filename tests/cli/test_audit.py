@@ -175,4 +175,4 @@ def test_what_the_certifier_writes_passes_and_a_running_one_is_incomplete(
     (tmp_path / "records.parts" / "rank0.jsonl").unlink()
     status, text = said(capsys, tmp_path)
     assert status == 1
-    assert f"{json.loads(lines[-1])['index']} complete none a certificate" in text
+    assert f"{json.loads(lines[-1])['index']} complete none a record" in text

@@ -28,7 +28,8 @@ def test_images_have_their_shape_and_range(channels, size):
 
 
 def test_every_place_of_an_image_depends_on_the_latent():
-    generator = Generator(4, width=4).double()
+    torch.manual_seed(0)  # of few channels, all of a place's ReLUs may be off
+    generator = Generator(4, width=16).double()
     slope = torch.func.jacrev(generator)(rand(1, 4)).view(28 * 28, 4)
     assert (slope.abs().amax(dim=1) > 0).all()
 
