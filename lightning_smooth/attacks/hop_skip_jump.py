@@ -15,10 +15,10 @@ from lightning_smooth.attacks.image import ImageAttack
 from lightning_smooth.attacks.judges import Judge
 from lightning_smooth.attacks.losses import fooled
 from lightning_smooth.attacks.norms import Norm
-from lightning_smooth.attacks.square import generator
 from lightning_smooth.attacks.strategies import PlainGradient
 from lightning_smooth.attacks.target import Target, Task
 from lightning_smooth.errors import InputError, check_count
+from lightning_smooth.smoothing.rng import generator_of
 
 Array = NDArray[np.float64]
 Walk = Generator[Array, NDArray[np.bool_], None]
@@ -122,7 +122,7 @@ class _Walker:
         self.linf = attack.norm == "linf"
         self.draws = attack.draws
         self.left = attack.queries
-        self.drawing = generator(task.key(row, 2))
+        self.drawing = generator_of(task.key(row, 2))
         size = self.image.size
         # Of the boundary: how close a binary search comes to it, as part of the distance.
         self.close = max(1 / size**2 if self.linf else size**-1.5, 2.0**-20)

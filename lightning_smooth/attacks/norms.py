@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 import torch
 from torch import Tensor
 
 from lightning_smooth.errors import InputError
 from lightning_smooth.smoothing.rng import NoiseKey, standard_normal, standard_uniform
+from lightning_smooth.types import RadiusUnit
 
-Norm = Literal["linf", "l2", "l1"]
+Norm = RadiusUnit
 """A norm of the change of an image whose pixels lie in [0, 1]."""
 
 _SPARSE: Final = 0.01

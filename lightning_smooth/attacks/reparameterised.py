@@ -7,6 +7,7 @@ Source: Athalye, Carlini, Wagner, "Obfuscated Gradients Give a False Sense of Se
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,11 +21,11 @@ from lightning_smooth.attacks.image import ImageAttack
 from lightning_smooth.attacks.judges import Judge
 from lightning_smooth.attacks.losses import LOSSES, LossName, check_loss, fooled
 from lightning_smooth.attacks.norms import Norm, project
-from lightning_smooth.attacks.square import generator as generator_of
 from lightning_smooth.attacks.strategies import Gradient
 from lightning_smooth.attacks.target import Target, Task
 from lightning_smooth.errors import InputError, check_count, check_positive
 from lightning_smooth.models.fingerprint import fingerprint
+from lightning_smooth.smoothing.rng import generator_of
 
 
 class _LatentAttack(ImageAttack):
@@ -70,9 +71,9 @@ class _LatentAttack(ImageAttack):
             starts = [self._start(task, number) for number in range(self.restarts)]
             return self._ended(target, task, starts)
 
+    @abstractmethod
     def _ended(self, target: Target, task: Task, starts: list[Tensor]) -> Tensor:
         """The points (R, B, C, H, W) found from latents (B, ...)."""
-        raise NotImplementedError
 
     def _images(self, latents: Tensor) -> Tensor:
         images: Tensor = self.generator(latents.to(dtype_of(self.generator)))

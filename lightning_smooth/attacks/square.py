@@ -17,7 +17,7 @@ from lightning_smooth.attacks.norms import Norm, legal
 from lightning_smooth.attacks.strategies import PlainGradient
 from lightning_smooth.attacks.target import Target, Task
 from lightning_smooth.errors import InputError, check_count, check_probability
-from lightning_smooth.smoothing.rng import NoiseKey
+from lightning_smooth.smoothing.rng import generator_of
 
 _HALVINGS: Final = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 """Parts of the queries after which the share of pixels that a square changes is halved."""
@@ -87,7 +87,7 @@ class Square(ImageAttack):
         scores = target.scores(best, every)
         most = margin(scores, task.labels)
         rows = every[~fooled(scores, task.labels)] if target.deterministic else every
-        drawing = {row: generator(task.key(row, 2)) for row in rows.tolist()}
+        drawing = {row: generator_of(task.key(row, 2)) for row in rows.tolist()}
         for number in range(self.queries - 1):
             if not len(rows):
                 break
@@ -137,11 +137,6 @@ class Square(ImageAttack):
 
     def _settings(self) -> dict[str, Any]:
         return {"queries": self.queries, "share": self.share}
-
-
-def generator(key: NoiseKey) -> np.random.Generator:
-    """A stream of numbers that the key decides, for draws in no fixed number."""
-    return np.random.Generator(np.random.Philox(key=list(key.words())))
 
 
 def _signs(drawing: np.random.Generator, shape: tuple[int, ...]) -> Array:

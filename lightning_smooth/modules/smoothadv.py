@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
+from lightning_smooth.attacks.norms import steepest
 from lightning_smooth.errors import InputError, check_count, check_positive
 from lightning_smooth.models.weights import Head
 from lightning_smooth.modules.base import Batch
@@ -148,7 +149,7 @@ class SmoothAdv(NoisyCopies):
         found = images.detach()
         with searching(self.model):
             for _ in range(self.steps):
-                step = _unit(self.slope(found, labels, noise)) * (part * self.step_size)
+                step = steepest("l2", self.slope(found, labels, noise)) * (part * self.step_size)
                 found = held(found + step, images, part * self.epsilon)
         return found.detach()
 
@@ -195,12 +196,3 @@ def _attack(transform: Transform | None, box: Box | None) -> UniformAttack | Non
             f"{transform!r}: TransformAugmentation trains with it."
         )
     return UniformAttack(transform, box)
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    """Images (B, C, H, W) scaled to an l2 norm of 1, however small; 0 stays 0."""
-    flat = vectors.flatten(1)
-    # By the largest entry first: squares of what a confident network leaves underflow.
-    flat = flat / flat.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
-    length: Tensor = torch.linalg.vector_norm(flat, dim=1, keepdim=True)
-    return (flat / length.clamp_min(1)).reshape(vectors.shape)

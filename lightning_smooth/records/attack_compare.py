@@ -17,7 +17,6 @@ from lightning_smooth.errors import InputError
 from lightning_smooth.maths.coverage import box_norm
 from lightning_smooth.records.attack import AttackOutcome
 from lightning_smooth.records.attack_runs import AttackRun
-from lightning_smooth.records.attacked import contradictions
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.measure import NORMS, attacked_range
 from lightning_smooth.records.summary import claim
@@ -87,8 +86,7 @@ def beside(
     wrong: set[int] = set()
     silent: set[int] = set()
     if same:
-        wrong = set(contradictions([c for c, _ in both], [o for _, o in both]))
-        wrong |= {o.index for c, o in both if _contradicts(c, o, attack.parts, settings)}
+        wrong = {o.index for c, o in both if _contradicts(c, o, attack.parts, settings)}
         at_bound = [(c, o) for c, o in both if radius is not None and c.holds_at(radius)]
         lost = [(c, o) for c, o in at_bound if not _right(o)]
         wrong |= {o.index for c, o in lost if _other(c, o.predicted) or _other(c, o.clean)}
@@ -207,13 +205,15 @@ def _certified_box(
 def _contradicts(
     c: Certificate, o: AttackOutcome, parts: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> bool:
-    """Whether a certificate denies an answer: to the image itself, or at changed parameters."""
+    """Whether a certificate denies an answer: to the image itself, or within its radius."""
     if c.abstained or not c.radius:
         return False
     if _other(c, o.clean):
         return True
-    if "norm" in parts or not _other(c, o.predicted):
+    if not _other(c, o.predicted):
         return False
+    if "norm" in parts:
+        return c.radius_unit == o.norm and o.distance is not None and o.distance < c.radius
     changed = [name for name in o.theta if name in parts.get("box", o.theta)]
     at = {"box": {name: (o.theta[name], o.theta[name]) for name in changed}}
     norm, _ = ruled_out({"transform": parts.get("transform"), **at}, settings, c.radius_unit)

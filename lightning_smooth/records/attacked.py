@@ -1,4 +1,4 @@
-"""Headline figures of an attack, and what they say beside certificates of the same images."""
+"""Headline figures of an attack."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from statistics import median
 from typing import Any
 
 from lightning_smooth.records.attack import AttackOutcome
-from lightning_smooth.records.certificate import Certificate
 
 
 def summarise_attack(outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
@@ -35,30 +34,3 @@ def summarise_attack(outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
         "queries": sum(o.queries for o in outcomes),
         "seconds": round(sum(o.seconds for o in outcomes), 3),
     }
-
-
-def contradictions(
-    certificates: Sequence[Certificate], outcomes: Sequence[AttackOutcome]
-) -> list[int]:
-    """Images that are certified, and broken within what is certified.
-
-    A certificate of another norm says nothing, nor does one whose radius is below the distance of
-    what was found.
-
-    Args:
-        certificates: of one run.
-        outcomes: of an attack on the very classifier that is certified.
-
-    Returns:
-        Their indices: bugs, or the one in 1 / alpha.
-    """
-    held = {c.index: c for c in certificates if not c.abstained}
-    found = []
-    for outcome in outcomes:
-        known = held.get(outcome.index)
-        if known is None or known.radius_unit != outcome.norm or outcome.distance is None:
-            continue
-        answered = outcome.predicted not in (known.predicted, -1)
-        if answered and outcome.distance < (known.radius or 0.0):
-            found.append(outcome.index)
-    return found

@@ -180,6 +180,11 @@ def random_words(
     return philox.random_raw((draws, height, width, channels))
 
 
+def generator_of(key: NoiseKey) -> np.random.Generator:
+    """A stream of numbers that the key decides, for draws in no fixed number."""
+    return np.random.Generator(np.random.Philox(key=list(key.words())))
+
+
 def training_seed(base: int, rank: int, step: int) -> int:
     """Seed of the training noise of one rank's step, 63 bits, so that no two ranks share noise.
 

@@ -152,5 +152,5 @@ def test_random_changes_are_in_the_ball_keyed_and_go_everywhere(norm):
 
 def test_a_norm_that_is_not_known():
     assert check_norm("l2") == "l2"
-    with pytest.raises(InputError, match="linf, l2, l1"):
+    with pytest.raises(InputError, match="l2, l1, linf"):
         check_norm("l3")
