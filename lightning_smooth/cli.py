@@ -27,6 +27,7 @@ import lightning_smooth.defenses
 import lightning_smooth.models  # noqa: F401  short names like --data MNIST find what is imported
 from lightning_smooth.callbacks.attack import AttackEvaluation
 from lightning_smooth.callbacks.certification import CertificationCallback
+from lightning_smooth.callbacks.corruptions import CorruptionEvaluation
 from lightning_smooth.callbacks.diagnosis import DiagnosisCallback
 from lightning_smooth.callbacks.run_folder import RunFolder, writable
 from lightning_smooth.callbacks.stop import LastCheckpoint, Stop
@@ -43,6 +44,7 @@ from lightning_smooth.folders import (
     warn_of_differences,
 )
 from lightning_smooth.modules.base import SmoothingModule
+from lightning_smooth.parser import Parser
 from lightning_smooth.trainer import SmoothTrainer
 
 _DATA = {"model", "dataloaders", "datamodule"}
@@ -106,6 +108,8 @@ class SmoothCLI(LightningCLI):
         parser.add_lightning_class_args(CertificationCallback, "certification")
         parser.add_lightning_class_args(AttackEvaluation, "attacking")
         parser.add_lightning_class_args(DiagnosisCallback, "diagnosis")
+        parser.add_lightning_class_args(CorruptionEvaluation, "corruptions")
+        _optional(parser, "corruptions.data", CorruptionEvaluation)
         if set(self.verbs).isdisjoint(_CERTIFYING):
             _optional(parser, "certification.certifier", CertificationCallback)
         if "attack" not in self.verbs:
@@ -133,7 +137,7 @@ class SmoothCLI(LightningCLI):
         if settings.get("ckpt_path") not in (None, "best", "last", "hpc"):
             warn_of_differences(Path(settings.ckpt_path), settings.model)
         settings.trainer.default_root_dir = str(self.folder)
-        for part in (settings.certification, settings.attacking):
+        for part in (settings.certification, settings.attacking, settings.corruptions):
             if part.name is None:
                 part.name = settings.output.experiment
         for logger in _listed(settings.trainer.get("logger")):
@@ -171,6 +175,12 @@ class SmoothCLI(LightningCLI):
                 f"{found['attacked_accuracy']:.3f}, of {found['images']} images."
             )
         rank_zero_info(f"Next: lightning-smooth report {relative(self.folder)}")
+
+    def after_test(self) -> None:
+        """Say what comes next, where corrupted images were tested."""
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        if any(isinstance(one, CorruptionEvaluation) for one in callbacks):
+            rank_zero_info(f"Next: lightning-smooth report {relative(self.folder)}")
 
     def after_run(self) -> None:
         """Write and announce the report, on the process that holds the records."""
@@ -234,6 +244,7 @@ def _run(verb: str, stop: Stop, args: list[str] | None) -> None:
             save_config_callback=None,
             seed_everything_default=0,
             auto_configure_optimizers=False,
+            parser_class=Parser,
             parser_kwargs={"prog": "lightning-smooth"},
             args=args,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Any, Final, Literal
 
 import torch
@@ -79,7 +79,7 @@ class AutoAttack(ForeignAttack):
         return points
 
     def _settings(self) -> dict[str, Any]:
-        return {"version": self.version}
+        return {"version": self.version, "package": _installed("autoattack", "pyautoattack")}
 
 
 class FoolboxAttack(ForeignAttack):
@@ -138,7 +138,8 @@ class FoolboxAttack(ForeignAttack):
         return points
 
     def _settings(self) -> dict[str, Any]:
-        return {"attack": self.attack, "settings": self.settings}
+        settings = {"attack": self.attack, "settings": self.settings}
+        return {**settings, "package": _installed("foolbox")}
 
 
 class TorchattacksAttack(ForeignAttack):
@@ -192,7 +193,18 @@ class TorchattacksAttack(ForeignAttack):
         return points
 
     def _settings(self) -> dict[str, Any]:
-        return {"attack": self.attack, "settings": self.settings}
+        settings = {"attack": self.attack, "settings": self.settings}
+        return {**settings, "package": _installed("torchattacks")}
+
+
+def _installed(*names: str) -> str:
+    """Name and version of the first of some packages that is installed; empty where none is."""
+    for name in names:
+        try:
+            return f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            continue
+    return ""
 
 
 def _package(attack: str, *names: str) -> Any:

@@ -39,6 +39,18 @@ def test_a_package_that_lacks_one_of_its_own(monkeypatch):
         run(FoolboxAttack("LinfPGD", 0.1), network(), pictures())
 
 
+def test_a_description_names_the_package_and_its_version(monkeypatch):
+    def version(name):
+        if name == "pyautoattack":
+            return "0.2"
+        raise adapters.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(adapters.metadata, "version", version)
+    assert AutoAttack(0.1).describe()["package"] == "pyautoattack 0.2"
+    assert FoolboxAttack("LinfPGD", 0.1).describe()["package"] == ""
+    assert TorchattacksAttack("PGD", 0.1).describe()["package"] == ""
+
+
 def test_gradients_that_a_package_cannot_take():
     with pytest.raises(InputError, match="plain `gradient`"):
         FoolboxAttack("LinfPGD", 0.1, gradient=EOT(3))

@@ -20,13 +20,13 @@ ORDER = [
     {"metrics", "report", "data", "modules"},
     {"callbacks"},
     {"folders", "experiment"},
-    {"trainer"},
+    {"trainer", "parser"},
     {"cli"},
     {"__main__", "__init__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 ONLY = {
-    "pytorch_lightning": {"data", "modules", "callbacks", "folders", "trainer", "cli"},
+    "pytorch_lightning": {"data", "modules", "callbacks", "folders", "trainer", "parser", "cli"},
     "wandb": {"callbacks"},
     "torch": set(LEVEL) - {"errors", "types", "maths", "records", "report", "__main__"},
 }

@@ -1,0 +1,61 @@
+"""What the command line's parser says of a mistake, in words for the user."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from importlib import import_module
+from typing import Final, NoReturn
+
+from pytorch_lightning.cli import LightningArgumentParser
+
+_ROOMS: Final = (
+    "attacks", "callbacks", "certify", "data", "defenses", "maths", "models", "modules",
+    "transforms", "verify",
+)  # fmt: skip
+
+_NEEDED: Final = {
+    "certification.certifier": "a certifier: --config configs/certify/quick.yaml, or "
+    "--certification.certifier CLASS with its settings",
+    "attacking.attack": "an attack: --config configs/attack/naive.yaml, or --attacking.attack PGD "
+    "--attacking.attack.bound .1",
+    "diagnosis.test": "a test: --diagnosis.test GradientMaskingDiagnosis --diagnosis.test.bound .1",
+}
+
+
+class Parser(LightningArgumentParser):
+    """LightningArgumentParser whose errors say what is missing, and which name was meant."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the message, clearer where it is known, and exit with status 2."""
+        super().error(clearer(message), ex)
+        raise SystemExit(2)
+
+
+def clearer(message: str) -> str:
+    """A parser's message; with what to do, where it is one of those that users meet.
+
+    >>> clearer("the following arguments are required: attack.attacking.attack")[:36]
+    'attack needs an attack: --config con'
+    >>> clearer("Expected a dot import path string: PGDD").splitlines()[-1]
+    'There is no class PGDD: did you mean PGD?'
+    """
+    missing = re.search(r"arguments are required: (\w+)\.([\w.]+)$", message)
+    if missing and missing[2] in _NEEDED:
+        return f"{missing[1]} needs {_NEEDED[missing[2]]}."
+    unknown = re.search(r"Expected a dot import path string: (\w+)\s*$", message, re.MULTILINE)
+    if unknown:
+        known = {name.lower(): name for name in known_classes()}
+        near = difflib.get_close_matches(unknown[1].lower(), known, n=3)
+        meant = "give its import path."
+        if near:
+            meant = f"did you mean {' or '.join(known[name] for name in near)}?"
+        return f"{message}\nThere is no class {unknown[1]}: {meant}"
+    return message
+
+
+def known_classes() -> list[str]:
+    """Names of the classes that this package offers in configurations."""
+    rooms = (import_module(f"lightning_smooth.{room}") for room in _ROOMS)
+    names = {name for room in rooms for name in getattr(room, "__all__", ())}
+    return sorted(name for name in names if name[0].isupper())
