@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from lightning_smooth.errors import RecordError
 from lightning_smooth.maths.bernstein import empirical_bernstein_lower
@@ -81,27 +81,36 @@ def lipschitz(c: Certificate) -> Recomputed:
     return Recomputed(p_lower=0.0, conclude=partial(_margin_verdict, radius), radius_unit=unit)
 
 
+_ENUMERATED: Final = {
+    "IntegerTranslation": ("whole pixels", True),
+    "LevelBrightness": ("levels", True),
+    "NearestRotation": ("degrees", False),
+    "Pixelate": ("share of pixels", False),
+}
+"""Unit of an attack's size; whether one of just the size of a shell gives an image of it."""
+
+
 @audits("enumeration")
 def enumeration(c: Certificate) -> Recomputed:
     """Up to the nearest image of another answer, which no bound has a part in (section 9)."""
     if c.n or c.n0 or c.hits or c.alpha or c.ledger or c.votes or c.votes0 or c.looks:
         raise RecordError("There are draws or a share of alpha, though the method needs none.")
     transform = str(c.parameters.get("transform"))
-    whole = transform.startswith("IntegerTranslation(")
-    if not whole and transform != "Pixelate()":
+    name = transform.partition("(")[0]
+    if name not in _ENUMERATED:
         raise RecordError(f"{transform} is none of the transformations that can be enumerated.")
+    unit, attained = _ENUMERATED[name]
     radius = number(c.parameters, "largest", where="parameters")
     listed, agreed = (_whole(c.measured, name, where="measured") for name in ("listed", "agreed"))
     if not 1 <= agreed <= listed or (agreed == listed) != ("nearest" not in c.measured):
         raise RecordError(f"{agreed} of {listed} images agreed: `nearest` contradicts that.")
     if "nearest" in c.measured:
         nearest = number(c.measured, "nearest", where="measured")
-        # A shift of just that size differs; pixelations differ above that strength alone.
-        radius = min(radius, math.nextafter(nearest, 0.0) if whole else nearest)
+        radius = min(radius, math.nextafter(nearest, 0.0) if attained else nearest)
     return Recomputed(
         p_lower=0.0,
         conclude=partial(_margin_verdict, radius),
-        radius_unit="whole pixels" if whole else "share of pixels",
+        radius_unit=unit,
     )
 
 

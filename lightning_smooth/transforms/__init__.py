@@ -7,7 +7,13 @@ from lightning_smooth.transforms.commuting import Commuting
 from lightning_smooth.transforms.compose import Compose
 from lightning_smooth.transforms.geometric import Rotation, Scaling, Shear, Translation
 from lightning_smooth.transforms.kernels import DefocusBlur, MotionBlur
-from lightning_smooth.transforms.photometric import Brightness, BrightnessContrast, Contrast
+from lightning_smooth.transforms.nearest import NearestRotation
+from lightning_smooth.transforms.photometric import (
+    Brightness,
+    BrightnessContrast,
+    Contrast,
+    LevelBrightness,
+)
 from lightning_smooth.transforms.pixelate import Level, Pixelate
 from lightning_smooth.transforms.preprocessing import Preprocessing
 from lightning_smooth.transforms.shifts import IntegerTranslation
@@ -26,7 +32,9 @@ __all__ = [
     "Hue",
     "IntegerTranslation",
     "Level",
+    "LevelBrightness",
     "MotionBlur",
+    "NearestRotation",
     "Parameter",
     "Pixelate",
     "PreBlur",

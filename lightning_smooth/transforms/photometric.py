@@ -85,3 +85,20 @@ class BrightnessContrast(Transform):
         """
         shift = first[:, 0] + second[:, 0] * torch.exp(-first[:, 1])
         return torch.stack([shift, first[:, 1] + second[:, 1]], dim=1)
+
+
+class LevelBrightness(Transform):
+    """Brightness by whole levels of a byte, clipped as bytes are.
+
+    Convention: x + l / 255, brought to [0, 1]; l is rounded to the nearest whole number, halves to
+    the even one. Clipping forgets, so it does not compose; but images are finitely many, to be
+    tried one by one (THEORY section 9). No gradient goes to its parameter.
+
+    Source: Pei et al. 2017 (VeriVis).
+    """
+
+    parameters = (Parameter(name="levels", unit="levels", whole=True, usual=(-64.0, 64.0)),)
+
+    def _apply(self, images: Tensor, theta: Tensor) -> Tensor:
+        levels = theta.detach().round().to(images.dtype)
+        return (images + levels.reshape(-1, 1, 1, 1) / 255).clamp(0, 1)

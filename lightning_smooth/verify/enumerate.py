@@ -6,7 +6,6 @@ Vision Systems" (VeriVis), 2017; THEORY section 9.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from typing import Any, ClassVar, Final
 
@@ -83,22 +82,25 @@ class EnumerationCertifier(Certifier):
 
     Guarantee (`certified`): the model answers `predicted` at every attack of a size of at most
     `radius`, without a probability of error. Attacks are whole shifts, of size their l2 norm in
-    pixels, or pixelations, of size their strength. The radius is exact: it stops just short of the
-    smallest attack with another answer, or at `largest`, beyond which nothing is tried. It rests on
-    the deployed model answering as it did here: scores that are equal to within float rounding may
-    be ranked otherwise in a batch of another size. An image with a score that is not finite is
-    one with another answer.
+    pixels; rotations of whole samples, of size their degrees; brightness by whole levels, of size
+    their number; or pixelations, of size their strength. The radius is exact: it stops just short
+    of the smallest attack with another answer, or at `largest`, beyond which nothing is tried. It
+    rests on the deployed model answering as it did here: scores that are equal to within float
+    rounding may be ranked otherwise in a batch of another size. An image with a score that is not
+    finite is one with another answer.
 
     Args:
-        transform: `IntegerTranslation` of any padding, or `Pixelate`.
-        largest: size of the largest attack that is tried: pixels, or a strength of at most 1.
+        transform: `IntegerTranslation` of any padding, `NearestRotation`, `LevelBrightness` or
+            `Pixelate`.
+        largest: size of the largest attack that is tried: pixels, degrees of at most 180, levels of
+            at most 255, or a strength of at most 1.
         batch_size: images in a forward pass, None to choose.
         precision: arithmetic of the model, as for `GaussianCertifier`.
         speed: how the model is run; None to leave it to a short warm-up.
 
     Raises:
-        InputError: the transformation has infinitely many images, `largest` is not above 0, or
-            is above 1 for `Pixelate`, or the precision is not known.
+        InputError: the transformation has infinitely many images, `largest` is not above 0 or
+            larger than there is, or the precision is not known.
     """
 
     method = "enumeration"
@@ -129,14 +131,13 @@ class EnumerationCertifier(Certifier):
 
     @property
     def radius_unit(self) -> str:
-        """Unit of the size of an attack: whole pixels, or a share of them."""
+        """Unit of the size of an attack, that of the transformation's parameter."""
         return self.transform.parameters[0].unit
 
     @property
     def draws(self) -> int:
-        """Images that one image may take: about the whole points of a disc, or few."""
-        points = math.ceil(math.pi * (self.largest + 1) ** 2)
-        return points if self.law.of((1, 1)).attained else BLOCK
+        """Images that one image of 32 x 32 pixels may take."""
+        return len(self.law.of((32, 32)).theta)
 
     def for_validation(self, *, n0: int, n: int) -> EnumerationCertifier:
         """See `Certifier.for_validation`; there are no draws, so it is the same certifier."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -16,8 +17,17 @@ from torch import Tensor
 
 from lightning_smooth.errors import InputError, check_positive
 from lightning_smooth.transforms.base import Transform
+from lightning_smooth.transforms.nearest import NearestRotation, critical_angles, middle_angles
+from lightning_smooth.transforms.photometric import LevelBrightness
 from lightning_smooth.transforms.pixelate import Pixelate
 from lightning_smooth.transforms.shifts import IntegerTranslation, Padding
+
+Array = NDArray[np.float64]
+
+LARGEST: Final[dict[type[Transform], float]] = {
+    Pixelate: 1.0, NearestRotation: 180.0, LevelBrightness: 255.0,
+}  # fmt: skip
+"""Size of the largest attack that there is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +58,11 @@ def listing(transform: Transform, size: tuple[int, int], largest: float) -> List
     """List every image that attacks up to a size can make.
 
     Args:
-        transform: `IntegerTranslation`, attacked by whole pixels, of size their l2 norm; or
-            `Pixelate`, of size its strength.
+        transform: `IntegerTranslation`, attacked by whole pixels, of size their l2 norm;
+            `NearestRotation`, of size its degrees, to both sides; `LevelBrightness`, of size its
+            levels, up and down; or `Pixelate`, of size its strength.
         size: (height, width) of the images.
-        largest: size of the largest attack, above 0; of `Pixelate`, at most 1.
+        largest: size of the largest attack, above 0; at most `LARGEST` of it, where there is one.
 
     Raises:
         InputError: the transformation has infinitely many images, or `largest` is out of range.
@@ -61,13 +72,38 @@ def listing(transform: Transform, size: tuple[int, int], largest: float) -> List
     (13, (1, 5, 9, 13), [0.0, 1.0, 1.4142, 2.0])
     """
     largest = check_positive("largest", largest)
+    most = LARGEST.get(type(transform), math.inf)
+    if largest > most:
+        raise InputError(
+            f"Expected `largest` to be at most {most:g} for {type(transform).__name__}, but got "
+            f"{largest:g}."
+        )
     if isinstance(transform, IntegerTranslation):
         return _shifts(transform.padding, size, largest)
     if isinstance(transform, Pixelate):
         return _levels(transform, size, largest)
+    if isinstance(transform, NearestRotation):
+        critical = critical_angles(size)
+        reached = critical[critical < largest]
+        return _both_ways(reached, middle_angles(size)[1 : len(reached) + 1], attained=False)
+    if isinstance(transform, LevelBrightness):
+        steps = np.arange(1.0, math.floor(largest) + 1)
+        return _both_ways(steps, steps, attained=True)
     raise InputError(
-        "Expected a transformation with finitely many images, IntegerTranslation or Pixelate, but "
-        f"got {transform!r}: its parameters cannot be tried one by one."
+        "Expected a transformation with finitely many images, IntegerTranslation, NearestRotation, "
+        f"LevelBrightness or Pixelate, but got {transform!r}: its parameters cannot be tried one "
+        "by one."
+    )
+
+
+def _both_ways(sizes: Array, theta: Array, *, attained: bool) -> Listing:
+    """Parameters above 0 and their negatives, of attacks of the same sizes."""
+    pairs = np.concatenate([[0.0], np.stack([theta, -theta], axis=1).ravel()])
+    return Listing(
+        theta=torch.from_numpy(pairs)[:, None],
+        ends=tuple(range(1, len(pairs) + 1, 2)),
+        sizes=(0.0, *(float(size) for size in sizes)),
+        attained=attained,
     )
 
 
@@ -104,8 +140,6 @@ def _shown(padding: Padding, size: tuple[int, int], shifts: NDArray[np.int64]) -
 
 
 def _levels(transform: Pixelate, size: tuple[int, int], largest: float) -> Listing:
-    if largest > 1:
-        raise InputError(f"Expected `largest` to be at most 1 for Pixelate, but got {largest:g}.")
     changed = [level for level in transform.levels(size)[1:] if level.low < largest]
     middles = [0.0, *((level.low + level.high) / 2 for level in changed)]
     return Listing(

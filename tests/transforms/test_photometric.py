@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_smooth.transforms import Brightness, BrightnessContrast, Contrast
+from lightning_smooth.transforms import Brightness, BrightnessContrast, Contrast, LevelBrightness
 from tests.transforms.laws import TransformLaws
 
 
@@ -19,6 +19,19 @@ class TestBrightness(TransformLaws):
 class TestContrast(TransformLaws):
     def make(self):
         return Contrast()
+
+
+class TestLevelBrightness(TransformLaws):
+    def make(self):
+        return LevelBrightness()
+
+
+def test_levels_are_those_of_bytes():
+    levels = torch.arange(256, dtype=torch.float64)
+    images = (levels / 255).view(1, 1, 16, 16)
+    for step in (-300, -1, 0, 7, 255):
+        shown = LevelBrightness()(images, torch.tensor([[float(step)]]))
+        assert torch.equal((shown * 255).round().flatten(), (levels + step).clamp(0, 255))
 
 
 class TestBrightnessContrast(TransformLaws):

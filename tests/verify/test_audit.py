@@ -11,12 +11,19 @@ from lightning_smooth.records.audit import audit
 from lightning_smooth.records.audit_checks import CHECKS, subject
 from lightning_smooth.records.measure import measure
 from lightning_smooth.records.store import RecordStore
-from lightning_smooth.transforms import IntegerTranslation, Pixelate
+from lightning_smooth.transforms import (
+    IntegerTranslation,
+    LevelBrightness,
+    NearestRotation,
+    Pixelate,
+)
 from lightning_smooth.verify import EnumerationCertifier
 
 CERTIFIERS = {
     "shifts": EnumerationCertifier(IntegerTranslation("cyclic"), 3.0),
     "levels": EnumerationCertifier(Pixelate(), 0.8),
+    "turns": EnumerationCertifier(NearestRotation(), 40.0),
+    "brightness": EnumerationCertifier(LevelBrightness(), 200.0),
 }
 
 

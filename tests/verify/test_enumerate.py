@@ -13,7 +13,13 @@ from torch import nn
 from lightning_smooth.errors import InputError
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.smoothing.sharing import Share
-from lightning_smooth.transforms import IntegerTranslation, Pixelate, Rotation
+from lightning_smooth.transforms import (
+    IntegerTranslation,
+    LevelBrightness,
+    NearestRotation,
+    Pixelate,
+    Rotation,
+)
 from lightning_smooth.verify import EnumerationCertifier, listing
 
 MODES = {"cyclic": "grid-wrap", "reflected": "reflect", "zero": "constant"}
@@ -152,9 +158,35 @@ def test_pixelate_holds_up_to_the_first_level_that_differs():
     assert len(radii) > 4
 
 
-def test_pixelate_beyond_one_pixel_is_refused():
-    with pytest.raises(InputError, match="at most 1"):
-        EnumerationCertifier(Pixelate(), 1.5)
+@pytest.mark.parametrize(
+    ("transform", "largest", "fine"),
+    [(NearestRotation(), 60.0, np.arange(0, 60, 0.02)),
+     (LevelBrightness(), 120.0, np.arange(0.0, 121))],
+)  # fmt: skip
+def test_turns_and_levels_hold_up_to_the_first_that_differs(transform, largest, fine):
+    certifier, radii = EnumerationCertifier(transform, largest), []
+    theta = torch.from_numpy(np.stack([fine, -fine], axis=1).reshape(-1, 1))
+    for seed in range(40):
+        model, image = network(seed, (6, 6)), picture(seed, (6, 6))
+        c = certifier(model, image, index=seed)
+        answers = model(transform(image[None], theta)).argmax(dim=1).view(-1, 2)
+        differ = fine[(answers != answers[0, 0]).any(dim=1)]
+        exact = float(differ.min()) if len(differ) else math.inf
+        held = c.radius
+        assert held == largest if math.isinf(exact) else exact - (fine[1] - fine[0]) <= held < exact
+        radii.append(held)
+    assert len(set(radii)) > 10
+    assert c.radius_unit == transform.parameters[0].unit
+
+
+@pytest.mark.parametrize(
+    ("transform", "most"),
+    [(Pixelate(), 1), (NearestRotation(), 180), (LevelBrightness(), 255)],
+)
+def test_attacks_larger_than_there_are_are_refused(transform, most):
+    EnumerationCertifier(transform, most)
+    with pytest.raises(InputError, match=f"at most {most}"):
+        EnumerationCertifier(transform, most + 0.5)
 
 
 @pytest.mark.parametrize("largest", [0.0, -1.0, math.inf, math.nan])
