@@ -1,5 +1,6 @@
 """Networks that take images in [0, 1]: the normalisation is their first layer."""
 
+from lightning_smooth.models.conv_small import ConvSmall
 from lightning_smooth.models.cyclic import CyclicConvNet
 from lightning_smooth.models.fingerprint import fingerprint
 from lightning_smooth.models.lenet import LeNet
@@ -16,9 +17,11 @@ from lightning_smooth.models.torchvision import TorchvisionModel
 from lightning_smooth.models.vignetted import Vignetted
 from lightning_smooth.models.weights import load_weights, read_state_dict
 from lightning_smooth.models.wgan import Critic, Generator
+from lightning_smooth.models.wide_resnet import WideResNet
 
 __all__ = [
     "CifarResNet",
+    "ConvSmall",
     "Critic",
     "CyclicConvNet",
     "Generator",
@@ -34,6 +37,7 @@ __all__ = [
     "TimmModel",
     "TorchvisionModel",
     "Vignetted",
+    "WideResNet",
     "convolution_bound",
     "fingerprint",
     "load_weights",

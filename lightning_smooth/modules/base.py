@@ -248,10 +248,7 @@ class SmoothingModule(pl.LightningModule, ABC):
     def _evaluate(self, name: str, batch: Batch, batch_idx: int) -> None:
         images, labels, _ = batch
         self._check_batch(images, batch_idx)
-        # The same noise in every epoch, so that epochs can be compared.
-        generator = torch.Generator(images.device).manual_seed(
-            training_seed(-1, self.global_rank, batch_idx)
-        )
+        generator = self._generator_of_evaluation(images, batch_idx)
         clean, noisy = (self(seen) for seen in self.pair(images, labels, generator))
         figures = {
             "loss": self.cross_entropy(noisy, labels),
@@ -263,6 +260,11 @@ class SmoothingModule(pl.LightningModule, ABC):
     def _generator(self, images: Tensor, batch_idx: int) -> torch.Generator:
         step = (self.current_epoch << 32) + batch_idx
         seed = training_seed(self._base_seed, self.global_rank, step)
+        return torch.Generator(images.device).manual_seed(seed)
+
+    def _generator_of_evaluation(self, images: Tensor, batch_idx: int) -> torch.Generator:
+        # The same noise in every epoch, so that epochs can be compared.
+        seed = training_seed(-1, self.global_rank, batch_idx)
         return torch.Generator(images.device).manual_seed(seed)
 
     def _check_batch(self, images: Tensor, batch_idx: int) -> None:

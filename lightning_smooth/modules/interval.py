@@ -86,36 +86,52 @@ class IntervalTraining(SmoothingModule):
         return NoNoise()
 
     def schedule(self, epochs: float) -> tuple[float, float]:
-        """Half width of the box, and weight of the images themselves, after some epochs.
+        """Part of the full box, and weight of the images themselves, after some epochs.
 
         >>> module = IntervalTraining(nn.Flatten(), 0.2, warmup_epochs=1, ramp_epochs=2)
         >>> module.schedule(0.5), module.schedule(2), module.schedule(9)
-        ((0.0, 1.0), (0.1, 0.75), (0.2, 0.5))
+        ((0.0, 1.0), (0.5, 0.75), (1.0, 0.5))
         """
         past = epochs - self.warmup_epochs
         part = (
             min(1.0, past / self.ramp_epochs) if past > 0 and self.ramp_epochs else float(past > 0)
         )
         part = max(0.0, part)
-        return self.eps * part, 1.0 - (1.0 - self.kappa) * part
+        return part, 1.0 - (1.0 - self.kappa) * part
 
-    def margins(self, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-        """Lower bounds (B, K - 1) of the label's margins, in the dtype of the images.
+    def boxes(
+        self, images: Tensor, part: float, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What training shows of images, and the boxes around it that are to be verified.
 
         Args:
             images: (B, C, H, W) in [0, 1].
-            labels: (B,) classes.
-            eps: half width of the box in every pixel.
+            part: of the full box, in [0, 1].
+            generator: the one to draw from, where something is drawn.
+
+        Returns:
+            Images, their least and their greatest pixels, (B, C, H, W) each.
         """
-        shape = tuple(images.shape[1:])
+        del generator
+        eps = part * self.eps
+        return images, (images - eps).clamp(0, 1), (images + eps).clamp(0, 1)
+
+    def margins(self, lower: Tensor, upper: Tensor, labels: Tensor) -> Tensor:
+        """Lower bounds (B, K - 1) of the label's margins over boxes, in their dtype.
+
+        Args:
+            lower: (B, C, H, W) least pixels.
+            upper: greatest.
+            labels: (B,) classes.
+        """
+        shape = tuple(lower.shape[1:])
         if self._steps is None or self._steps.image_shape != shape:
             self._steps = bounded(self.model, shape)
-        rows = margins(labels, self._steps.classes).to(images)
-        lower, upper = (images - eps).clamp(0, 1), (images + eps).clamp(0, 1)
+        rows = margins(labels, self._steps.classes).to(lower)
         return interval_bounds(self._steps, lower, upper, rows).lower
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss at the box of this step; logs `train/eps` beside it."""
+        """Loss at the box of this step; logs `train/part`, of the full box, beside it."""
         steps = max(1, int(self.trainer.num_training_batches))
         self._done = self.current_epoch + batch_idx / steps
         return super().training_step(batch, batch_idx)
@@ -124,22 +140,24 @@ class IntervalTraining(SmoothingModule):
         self, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """See `SmoothingModule.loss`; outside of training, that of the full box."""
-        del generator
-        eps, kappa = self.schedule(self._done)
-        logits = self(images)
+        part, kappa = self.schedule(self._done)
+        shown, lower, upper = self.boxes(images, part, generator)
+        logits = self(shown)
         natural = self.cross_entropy(logits, labels)
         if self._trainer is not None and self._trainer.training:
-            self.log("train/eps", eps, on_step=True, on_epoch=False, batch_size=len(images))
+            self.log("train/part", part, on_step=True, on_epoch=False, batch_size=len(images))
         if kappa == 1:
             return natural, logits
-        worst = _worst(self.margins(images, labels, eps))
+        worst = _worst(self.margins(lower, upper, labels))
         return kappa * natural + (1 - kappa) * worst, logits
 
     def _evaluate(self, name: str, batch: Batch, batch_idx: int) -> None:
         images, labels, _ = batch
         self._check_batch(images, batch_idx)
         logits = self(images)
-        found = self.margins(images.double(), labels, self.eps)
+        generator = self._generator_of_evaluation(images, batch_idx)
+        _, lower, upper = self.boxes(images.double(), 1.0, generator)
+        found = self.margins(lower, upper, labels)
         right = logits.argmax(dim=1) == labels
         figures = {
             "loss": _worst(found).float(),

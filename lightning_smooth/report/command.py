@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lightning_smooth.records.corruption_runs import Corrupted
 from lightning_smooth.records.runs import UNKNOWN
 from lightning_smooth.report.attack_tables import AttackFigures, certified_words
 from lightning_smooth.report.attack_words import (
@@ -20,8 +21,10 @@ from lightning_smooth.report.attack_words import (
     silent_words,
 )
 from lightning_smooth.report.attacks import attack_notes
+from lightning_smooth.report.corruption_plots import shown_radius
+from lightning_smooth.report.corruptions import corruption_notes, set_words
 from lightning_smooth.report.export import FORMATS
-from lightning_smooth.report.tables import Figures, count, decimal, short
+from lightning_smooth.report.tables import MISSING, Figures, count, decimal, short
 from lightning_smooth.report.write import ReportFiles, write_report
 
 _EXAMPLES = """\
@@ -32,8 +35,9 @@ examples:
   lightning-smooth report runs/mnist/* --radii 0 0.5 1 --title "MNIST, sigma 0.5"
 
 It writes index.html (one page that needs no other file), table.md, table.csv (full precision, with
-intervals), curve.svg and curve.png; attacks.md and attacks.csv where a folder holds attacks. A run
-that is still going on is shown as far as it has come.
+intervals), curve.svg and curve.png; attacks.md and attacks.csv where a folder holds attacks,
+corruptions.md and corruptions.csv where it holds an evaluation on corrupted images. A run that is
+still going on is shown as far as it has come.
 
 Exit status: 0, or 1 where an attack on a smoothed classifier contradicts its certificates.
 """
@@ -80,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="RUN",
         type=Path,
-        help="a run folder, a records file (.jsonl) of certificates or of an attack, or a "
+        help="a run folder, a records file (.jsonl) of certificates or of an attack, a "
+        "corruptions.json, or a "
         "published log (tab-separated: idx label predict radius correct time)",
     )
     parser.add_argument(
@@ -124,10 +129,12 @@ def _print(files: ReportFiles) -> None:
         console.print(terminal_table(files.figures, console.width))
     if files.attacks:
         console.print(attack_terminal_table(files.attacks))
+    if files.corruptions:
+        console.print(corruption_terminal_table(files.corruptions))
     for f, notes in zip(files.figures, files.notes, strict=True):
         for note in notes:
             console.print(f"[dim]{escape(f.name)}: {escape(note)}[/dim]", soft_wrap=True)
-    for title, found in attack_notes(files.attacks):
+    for title, found in (*attack_notes(files.attacks), *corruption_notes(files.corruptions)):
         for note in found:
             console.print(f"[dim]{escape(title)}: {escape(note)}[/dim]", soft_wrap=True)
     for attack in files.attacks:
@@ -181,4 +188,24 @@ def attack_terminal_table(figures: Sequence[AttackFigures]) -> Table:
         name = f"{escape(f.name)}: {escape(f.title)}\n[dim]{judge}[/dim]"
         rates = [decimal(rate) for rate in (f.clean, f.attacked, f.broken)]
         table.add_row(name, count(f), *rates, certified_words(f)[0])
+    return table
+
+
+def corruption_terminal_table(found: Sequence[Corrupted]) -> Table:
+    """Build the table of corruptions for a terminal."""
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, title_justify="left", title="On corrupted images"
+    )
+    table.add_column("run, set", overflow="fold", min_width=16)
+    for name in ("images", "clean", "corrupted", "mCE", "smoothed", "certified"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in found:
+        figures = one.table.figures()
+        radius = one.table.radii[shown_radius(one.table)]
+        keys = ("clean_accuracy", "mean_accuracy", "mce", "smoothed_accuracy")
+        cells = [decimal(figures.get(key)) for key in (*keys, f"certified_accuracy@{radius:g}")]
+        if cells[-1] != MISSING:
+            cells[-1] += f"\n[dim]r={short(radius)}[/dim]"
+        name = f"{escape(one.name)}\n[dim]{escape(set_words(one.table))}[/dim]"
+        table.add_row(name, f"{one.table.selection['images']:,}", *cells)
     return table

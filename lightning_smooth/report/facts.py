@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from lightning_smooth.records.corruption_runs import Corrupted
 from lightning_smooth.records.runs import UNKNOWN, Run
 from lightning_smooth.report.attack_tables import AttackFigures
 from lightning_smooth.report.tables import Figures, count, whole
@@ -29,11 +30,15 @@ _MEANING = {
 
 
 def fact_section(
-    runs: Sequence[Run], figures: Sequence[Figures], attacks: Sequence[AttackFigures]
+    runs: Sequence[Run],
+    figures: Sequence[Figures],
+    attacks: Sequence[AttackFigures],
+    corruptions: Sequence[Corrupted],
 ) -> str:
-    """HTML of what runs and attacks rest on, and what their guarantees mean."""
+    """HTML of what runs, attacks and corruptions rest on, and what their guarantees mean."""
     listed = [(run.name, facts(run, f)) for run, f in zip(runs, figures, strict=True)]
     listed += [(f"{f.name}, {f.attack.path.name}", _attack_facts(f)) for f in attacks]
+    listed += [(f"{one.name}, {one.path.name}", _corruption_facts(one)) for one in corruptions]
     blocks = []
     for place, (name, pairs) in enumerate(listed):
         opened = " open" if not place and len(runs or listed) == 1 else ""
@@ -42,10 +47,12 @@ def fact_section(
             f"<details{opened}><summary>{escape(name)}</summary><dl>{inner}</dl></details>"
         )
     present = {part for run in runs for part in run.guarantee.split(", ")}
+    cells = [cell for one in corruptions for cell in one.table.cells]
+    present |= {part for cell in cells if cell.guarantee for part in cell.guarantee.split(", ")}
     meanings = "".join(
         f"<li>{text}</li>" for key, text in _MEANING.items() if any(key in part for part in present)
     )
-    told = f"<p>Guarantees on this page:</p><ul>{meanings}</ul>" if runs else ""
+    told = f"<p>Guarantees on this page:</p><ul>{meanings}</ul>" if present else ""
     return f"<section><h2>What it rests on</h2>{told}{''.join(blocks)}</section>"
 
 
@@ -73,6 +80,19 @@ def facts(run: Run, f: Figures) -> list[tuple[str, str]]:
 def _attack_facts(f: AttackFigures) -> list[tuple[str, str]]:
     found = [("images", count(f)), ("seconds", f"{f.seconds:g}")]
     return [*found, *_headed(f.attack.header), *_read_from(f.attack.path, f.attack.files)]
+
+
+def _corruption_facts(one: Corrupted) -> list[tuple[str, str]]:
+    table = one.table
+    header = {
+        "set": {"name": table.title, "origin": table.origins},
+        "selection": table.selection,
+        "model": table.model,
+        "certifier": table.certifier or "none",
+        "baseline": table.baseline or "none",
+        "environment": table.environment,
+    }
+    return [*_headed(header), *_read_from(one.path, [one.path])]
 
 
 def _headed(header: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from lightning_smooth._version import __version__
+from lightning_smooth.records.corruption_runs import Corrupted
 from lightning_smooth.records.runs import Run
 from lightning_smooth.report.attack_tables import AttackFigures
 from lightning_smooth.report.attacks import (
@@ -15,6 +16,13 @@ from lightning_smooth.report.attacks import (
     attack_notes,
     attack_section,
     attack_warnings,
+)
+from lightning_smooth.report.corruptions import (
+    CORRUPTION_STYLE,
+    corruption_lede,
+    corruption_notes,
+    corruption_section,
+    corruption_warnings,
 )
 from lightning_smooth.report.curves import run_colour
 from lightning_smooth.report.facts import fact_section
@@ -47,6 +55,7 @@ def page(
     sheets: Sequence[Sheet | None],
     covers: Sequence[Covers | None],
     attacks: Sequence[AttackFigures],
+    corruptions: Sequence[Corrupted],
     notes: Sequence[Sequence[str]],
 ) -> str:
     """Compose the page.
@@ -61,6 +70,7 @@ def page(
         sheets: contact sheet of each run that transforms images.
         covers: how certificates of each run cover a range, if they do.
         attacks: the figures of each attack.
+        corruptions: the tables of corruptions.
         notes: faults and repairs of each run, plain text.
 
     Returns:
@@ -68,28 +78,39 @@ def page(
     """
     parts = [
         f"<h1>{escape(title)}</h1>",
-        _lede(figures) if runs else attack_lede(attacks),
+        _first_words(figures, attacks, corruptions),
         attack_warnings(attacks),
+        corruption_warnings(corruptions),
         _warnings(runs, notes),
         _cards(figures[0]) if len(figures) == 1 else "",
         *([_curve_section(runs, curve), _table_section(runs, figures)] if runs else []),
         attack_section(attacks),
+        corruption_section(corruptions),
         cover_section(runs, covers),
         _distribution_section(runs, distribution) if runs else "",
         sample_section(runs, pictures),
         sheet_section(runs, sheets),
-        _note_section(runs, notes, attacks),
-        fact_section(runs, figures, attacks),
+        _note_section(runs, notes, (*attack_notes(attacks), *corruption_notes(corruptions))),
+        fact_section(runs, figures, attacks, corruptions),
         _closing(),
     ]
     body = "\n".join(part for part in parts if part)
     style = STYLE + (RANGE_STYLE if any(covers) else "") + (ATTACK_STYLE if attacks else "")
+    style += CORRUPTION_STYLE if corruptions else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
+
+
+def _first_words(
+    figures: Sequence[Figures], attacks: Sequence[AttackFigures], corruptions: Sequence[Corrupted]
+) -> str:
+    if figures:
+        return _lede(figures)
+    return attack_lede(attacks) if attacks else corruption_lede(corruptions)
 
 
 def _lede(figures: Sequence[Figures]) -> str:
@@ -242,11 +263,13 @@ def _distribution_section(runs: Sequence[Run], distribution: str) -> str:
 
 
 def _note_section(
-    runs: Sequence[Run], notes: Sequence[Sequence[str]], attacks: Sequence[AttackFigures]
+    runs: Sequence[Run],
+    notes: Sequence[Sequence[str]],
+    others: Sequence[tuple[str, Sequence[str]]],
 ) -> str:
     named = [(run.name, found) for run, found in zip(runs, notes, strict=True) if found]
     blocks = []
-    for name, found in (*named, *attack_notes(attacks)):
+    for name, found in (*named, *others):
         lines = "".join(f"<li>{escape(note)}</li>" for note in found)
         blocks.append(f"<h3>{escape(name)}</h3><ul>{lines}</ul>")
     return f"<section><h2>Notes</h2>{''.join(blocks)}</section>" if blocks else ""

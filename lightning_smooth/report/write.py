@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lightning_smooth.errors import InputError, RecordError
 from lightning_smooth.records.attack_runs import alone, load_attacked
+from lightning_smooth.records.corruption_runs import Corrupted, corruptions_alone, load_corrupted
 from lightning_smooth.records.runs import Run, each_once, load_runs, on_common_images
 from lightning_smooth.report.attack_tables import (
     AttackFigures,
@@ -18,6 +19,10 @@ from lightning_smooth.report.attack_tables import (
     attack_table,
 )
 from lightning_smooth.report.attack_words import attack_note
+from lightning_smooth.report.corruptions import (
+    corruption_frame,
+    corruption_markdown,
+)
 from lightning_smooth.report.curves import curve_figure, distribution_figure
 from lightning_smooth.report.export import export_logs
 from lightning_smooth.report.page import page
@@ -53,6 +58,9 @@ class ReportFiles:
         figures: the figures of each certified run, in the order given.
         notes: faults and repairs of each, in the same order.
         attacks: the figures of each attack.
+        corruptions_md: the table of corruptions as Markdown; None where there is none.
+        corruptions_csv: every cell of them in full precision.
+        corruptions: each table of corruptions.
     """
 
     folder: Path
@@ -67,6 +75,9 @@ class ReportFiles:
     figures: tuple[Figures, ...]
     notes: tuple[tuple[str, ...], ...]
     attacks: tuple[AttackFigures, ...]
+    corruptions_md: Path | None
+    corruptions_csv: Path | None
+    corruptions: tuple[Corrupted, ...]
 
 
 def write_report(
@@ -78,9 +89,10 @@ def write_report(
     common: bool = False,
     export: str | None = None,
 ) -> ReportFiles:
-    """Report runs in one folder, with the attacks that their folders hold.
+    """Report runs in one folder, with the attacks and tables of corruptions that theirs hold.
 
-    Where there are attacks alone, `table.md` and `table.csv` are those of the attacks.
+    Where there are no certificates, `table.md` and `table.csv` are those of the attacks, or else
+    of the corruptions.
 
     Args:
         paths: run folders, records files or published logs, in the order to show them.
@@ -99,14 +111,18 @@ def write_report(
         RecordError: a run cannot be read, has no radii, or none of them has an image.
     """
     given = each_once(paths)
-    certified = [path for path in given if not alone(path)]
+    measured = [path for path in given if not corruptions_alone(path)]
+    certified = [path for path in measured if not alone(path)]
     runs = load_runs(certified) if certified else []
     if common and runs:
         runs = on_common_images(runs)
-    attacks = attack_figures(load_attacked(given, runs))
-    _check_reportable(runs, attacks)
+    attacks = attack_figures(load_attacked(measured, runs))
+    corruptions = load_corrupted(given)
+    _check_reportable(runs, attacks, corruptions)
     if export is not None and len(runs) < len(given):
-        raise InputError("Expected certified runs to `export`, but some hold attacks alone.")
+        raise InputError(
+            "Expected certified runs to `export`, but some hold attacks alone, or corruptions."
+        )
     wanted = _usual_radii(runs) if radii is None else check_radii(radii)
     folder = Path(out)
     logs = {} if export is None else export_logs(runs, folder, form=export)
@@ -121,7 +137,7 @@ def write_report(
     curve, curve_png, distribution = _plots(runs) if runs else ("", b"", "")
     names = escape(", ".join(run.name for run in runs))
     html = page(
-        title or _title(runs, attacks),
+        title or _title(runs, attacks, corruptions),
         runs,
         figures,
         curve=curve and inline_svg(curve, "curve", f"Certified accuracy against radius: {names}"),
@@ -131,9 +147,10 @@ def write_report(
         sheets=[sheet for sheet, _ in sheets],
         covers=[cover for cover, _ in covers],
         attacks=attacks,
+        corruptions=corruptions,
         notes=notes,
     )
-    tables = _tables(figures, attacks)
+    tables = _tables(figures, attacks, corruptions)
     _make(folder)
     files = {name: _write(folder / name, text) for name, text in tables.items()}
     return ReportFiles(
@@ -149,6 +166,9 @@ def write_report(
         figures=figures,
         notes=notes,
         attacks=attacks,
+        corruptions_md=files.get("corruptions.md"),
+        corruptions_csv=files.get("corruptions.csv"),
+        corruptions=corruptions,
     )
 
 
@@ -159,20 +179,29 @@ def _plots(runs: Sequence[Run]) -> tuple[str, bytes, str]:
     return curve, save_png(plot), save_svg(distribution_figure(runs), "distribution")
 
 
-def _tables(figures: Sequence[Figures], attacks: Sequence[AttackFigures]) -> dict[str, str]:
+def _tables(
+    figures: Sequence[Figures], attacks: Sequence[AttackFigures], corruptions: Sequence[Corrupted]
+) -> dict[str, str]:
     """The tables, by the names of their files."""
     found: dict[str, str] = {}
     if attacks:
         found["attacks.md"] = attack_markdown(attacks, attack_note(attacks))
         found["attacks.csv"] = attack_table(attacks).to_csv(index=False, lineterminator="\n")
+    if corruptions:
+        found["corruptions.md"] = corruption_markdown(corruptions)
+        frame = corruption_frame(corruptions)
+        found["corruptions.csv"] = frame.to_csv(index=False, lineterminator="\n")
     if not figures:
-        return found | {f"table.{kind}": found[f"attacks.{kind}"] for kind in ("md", "csv")}
+        first = "attacks" if attacks else "corruptions"
+        return found | {f"table.{kind}": found[f"{first}.{kind}"] for kind in ("md", "csv")}
     found["table.md"] = markdown(figures)
     found["table.csv"] = table(figures).to_csv(index=False, lineterminator="\n")
     return found
 
 
-def _check_reportable(runs: Sequence[Run], attacks: Sequence[AttackFigures]) -> None:
+def _check_reportable(
+    runs: Sequence[Run], attacks: Sequence[AttackFigures], corruptions: Sequence[Corrupted]
+) -> None:
     for run in runs:
         without = int(run.frame["radius"].isna().sum())
         if without:
@@ -187,6 +216,8 @@ def _check_reportable(runs: Sequence[Run], attacks: Sequence[AttackFigures]) -> 
         raise InputError(
             f"Expected runs whose radii measure the same, but got {listed}: report them apart."
         )
+    if any(one.table.cells for one in corruptions):
+        return
     if not runs and not any(f.images for f in attacks):
         files = ", ".join(str(f.attack.path) for f in attacks)
         raise RecordError(f"Expected at least one attacked image in {files}, but there is none.")
@@ -198,7 +229,12 @@ def _check_reportable(runs: Sequence[Run], attacks: Sequence[AttackFigures]) -> 
         )
 
 
-def _title(runs: Sequence[Run], attacks: Sequence[AttackFigures]) -> str:
+def _title(
+    runs: Sequence[Run], attacks: Sequence[AttackFigures], corruptions: Sequence[Corrupted]
+) -> str:
+    if not runs and not attacks:
+        of = corruptions[0].name if len(corruptions) == 1 else f"{len(corruptions)} runs"
+        return f"On corrupted images: {of}"
     if not runs:
         names = list(dict.fromkeys(f.name for f in attacks))
         return f"Under attack: {names[0] if len(names) == 1 else f'{len(names)} runs'}"

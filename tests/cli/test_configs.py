@@ -19,18 +19,22 @@ YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
 PROGRAM = ("lightning-smooth", "lightning_smooth")  # as a command, and as torchrun -m takes it
 SURROGATES = sorted((ROOT / "configs").glob("*_surrogate_*.yaml"))
 """Experiments that train a transformation: there is nothing to certify."""
+VERIFIERS = {"IntervalVerifier", "LinearVerifier", "SemantifyVerifier"}
 RANGES = {"CoverCertifier", "GSmoothCertifier", "PathCertifier"}
 WITHOUT = sorted(
     path
-    for kind in ("pixelcnn", "wgan", "interval")
+    for kind in ("pixelcnn", "wgan", "interval", "plain")
     for path in (ROOT / "configs").glob(f"*_{kind}.yaml")
 )
-"""Experiments of generative models and of interval training: no certifier of draws, either."""
+"""Experiments of generative models, of interval and plain training: no certifier of draws."""
 ATTACKED = sorted((ROOT / "configs" / "defenses").glob("*.yaml"))
 """Experiments that are attacked: their certifier would be of no defence."""
 FEW = {"cifar10_cropping", "cifar10_jpeg", "mnist_lid", "mnist_thermometer"}
+CORRUPTIONS = sorted((ROOT / "configs" / "corruptions").glob("*.yaml"))
+"""Overlays of an experiment that has no certifier."""
+AUGMIX = sorted((ROOT / "configs").glob("*_augmix*.yaml"))
 OVERLAYS = sorted((ROOT / "configs" / "attack").glob("*.yaml"))
-EXPERIMENTS = sorted(set((ROOT / "configs").glob("*.yaml")) - {*SURROGATES, *WITHOUT})
+EXPERIMENTS = sorted(set((ROOT / "configs").glob("*.yaml")) - {*SURROGATES, *WITHOUT, *AUGMIX})
 
 
 def command(path):
@@ -100,11 +104,13 @@ def test_the_first_line_is_a_command_that_parses(path, capsys, monkeypatch):
         assert found["attacking"]["attack"]["init_args"]["bound"] > 0
         assert path.stem == "smoothed" or found["certification"]["certifier"] is None
         return
-    if path in (*SURROGATES, *WITHOUT):
+    assert (found["corruptions"]["data"] is not None) == (path in CORRUPTIONS)
+    if path in (*SURROGATES, *WITHOUT, *AUGMIX, *CORRUPTIONS):
         assert found["certification"]["certifier"] is None
         return
     certifier = found["certification"]["certifier"]["init_args"]
-    numbers = (certifier.get(name, 0) > 0 for name in ("sigma", "lam", "lipschitz", "largest"))
+    names = ("sigma", "lam", "lipschitz", "largest", "boxes")
+    numbers = (certifier.get(name, 0) > 0 for name in names)
     assert certifier.get("laws") or any(numbers)
 
 
@@ -125,17 +131,23 @@ def test_every_experiment_runs_a_batch_and_certifies_an_image(path, tmp_path, mo
             f"--config={path}", f"--data.root={root}", "--data.batch_size=8",
             "--data.val_size=8" if name != "ImageNet" else "--data.val_size=2",
             "--data.num_workers=0", "--trainer.accelerator=cpu", "--data.download=false",
-            "--certification.certifier.n0=5",
             "--certification.val_n=5", "--certification.val_n0=2",
             "--certification.val_images=2", "--certification.val_every_n_epochs=1",
             f"--output.folder={tmp_path / 'run'}", "--trainer.enable_progress_bar=false",
         ]  # fmt: skip
         given = yaml.safe_load(path.read_text())["certification"]["certifier"]
         certifier, n = given["init_args"], 20
-        if given["class_path"].rsplit(".", 1)[1] in RANGES:  # 20 draws show nothing of an anchor
+        kind = given["class_path"].rsplit(".", 1)[1]
+        if kind in VERIFIERS:
+            n = 0
+            shared.append("--certification.certifier.boxes=2")
+        else:
+            shared.append("--certification.certifier.n0=5")
+        if kind in RANGES:  # 20 draws show nothing of an anchor
             n = 200
             shared.append("--certification.certifier.anchors=1")
-        shared.append(f"--certification.certifier.n={n}")
+        if n:
+            shared.append(f"--certification.certifier.n={n}")
         if "radii" in certifier:  # 20 draws decide no large ones
             shared.append("--certification.certifier.radii=[0]")
         if "--model.weights" in command(path):
@@ -149,7 +161,7 @@ def test_every_experiment_runs_a_batch_and_certifies_an_image(path, tmp_path, mo
         assert main(["certify", *shared, "--data.limit=1"]) == 0
     (certificate,) = read_records(tmp_path / "run" / "records.jsonl").certificates
     assert certificate.index == 0
-    assert 0 < certificate.n <= n
+    assert certificate.n == 0 if kind in VERIFIERS else 0 < certificate.n <= n
 
 
 @pytest.mark.parametrize(

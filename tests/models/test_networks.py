@@ -16,6 +16,7 @@ from torch import nn
 from lightning_smooth.errors import DataError, InputError
 from lightning_smooth.models import (
     CifarResNet,
+    ConvSmall,
     CyclicConvNet,
     LeNet,
     Normalize,
@@ -80,6 +81,16 @@ def test_small_network_on_digits_and_colour():
 def test_small_network_refuses_images_too_small(size: int):
     with pytest.raises(InputError, match=f"at least 16.*got {size}.*use padding=1"):
         SmallConvNet(image_size=size)
+
+
+def test_the_strided_network_layer_by_layer():
+    expected = (16 * 1 * 16 + 16) + (16 * 16 * 32 + 32) + (49 * 32 * 100 + 100) + (100 * 10 + 10)
+    assert _parameters(ConvSmall()) == expected
+    wide = ConvSmall(3, 32, num_classes=7, width=2, mean=[0.5] * 3, std=[0.2] * 3)
+    assert wide(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+    assert wide.head[1].in_features == 64 * 8 * 8
+    with pytest.raises(InputError, match="multiple of 4, but got 30"):
+        ConvSmall(image_size=30)
 
 
 def _resnet_parameters(depth: int, classes: int) -> int:

@@ -57,17 +57,17 @@ def test_boxes_are_clipped_to_images():
     scores = model(white.float()).detach()[0]
     falls = 0.5 * difference.clamp(min=0).sum(dim=1)  # pixels can but get darker
     expected = (scores[0] - scores[1:] - falls).double()
-    found = module.margins(white, labels, 0.5).detach()[0]
+    found = module.margins(*module.boxes(white, 1.0, None)[1:], labels).detach()[0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 def test_the_box_grows_after_the_warmup():
     module = IntervalTraining(linear(), 0.2, kappa=0.5, warmup_epochs=1, ramp_epochs=2)
-    expected = [(0.0, 1.0), (0.0, 1.0), (0.05, 0.875), (0.2, 0.5), (0.2, 0.5)]
+    expected = [(0.0, 1.0), (0.0, 1.0), (0.25, 0.875), (1.0, 0.5), (1.0, 0.5)]
     assert [module.schedule(e) for e in (0, 1, 1.5, 3, 10)] == expected
     at_once = IntervalTraining(linear(), 0.2, warmup_epochs=0, ramp_epochs=0)
     assert at_once.schedule(0) == (0.0, 1.0)
-    assert at_once.schedule(0.01) == (0.2, 0.5)
+    assert at_once.schedule(0.01) == (1.0, 0.5)
 
 
 @pytest.mark.parametrize(
