@@ -115,25 +115,21 @@ def swept_boxes(
     single_low, single_high = low.float().double(), high.float().double()
     low, high = torch.minimum(low, single_low), torch.maximum(high, single_high)
     x, y = centered(width, low), centered(height, low)[:, None]
-    size = torch.full_like(low[:, :1], height + width)
     if isinstance(transform, Rotation):
         bounds = _rotation(low[:, 0], high[:, 0], x, y)
-        error = size
     elif isinstance(transform, Scaling):
         factors = torch.stack([1 / high, 1 / low])[..., None]  # (2, B, 1, 1)
         columns, rows = (factors * x).sort(dim=0)[0], (factors * y).sort(dim=0)[0]
         bounds = (columns[0], columns[1], rows[0], rows[1])
-        error = size * (1 / low).clamp(min=1)
     elif isinstance(transform, Translation):
         dx, dy = (torch.stack([high[:, k], low[:, k]])[..., None, None] for k in (0, 1))
         bounds = (x - dx[0], x - dx[1], y - dy[0], y - dy[1])
-        error = size + torch.maximum(low.abs(), high.abs()).amax(dim=1, keepdim=True)
     else:
         raise InputError(
             f"Expected a Rotation, a Scaling or a Translation, but got {transform!r}: what it "
             "sweeps is not known here."
         )
-    error = _COORDINATE * error[..., None]
+    error = point_error(transform, low, high, height=height, width=width)[:, None, None]
     shape = (len(low), height, width)
     return Boxes(
         (bounds[0] + (width - 1) / 2 - error).expand(shape),
@@ -141,6 +137,28 @@ def swept_boxes(
         (bounds[2] + (height - 1) / 2 - error).expand(shape),
         (bounds[3] + (height - 1) / 2 + error).expand(shape),
     )
+
+
+def point_error(
+    transform: Transform, low: Tensor, high: Tensor, *, height: int, width: int
+) -> Tensor:
+    """(B,): by how many pixels, along an axis, float32 may be wrong about a point.
+
+    The parameters are those that are applied: their own rounding comes on top of it.
+
+    Args:
+        transform: as for `swept_boxes`.
+        low: (B, P) least parameters, checked, float64.
+        high: greatest.
+        height: pixels.
+        width: pixels.
+    """
+    error = torch.full_like(low[:, 0], height + width)
+    if isinstance(transform, Scaling):
+        error = error * (1 / low[:, 0]).clamp(min=1)
+    elif isinstance(transform, Translation):
+        error = error + torch.maximum(low.abs(), high.abs()).amax(dim=1)
+    return _COORDINATE * error
 
 
 def checked_range(transform: Transform, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

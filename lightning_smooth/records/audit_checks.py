@@ -25,6 +25,7 @@ from lightning_smooth.records import (  # noqa: F401 - enter their methods
     audit_range,
     audit_sequential,
     audit_spt,
+    audit_verify,
 )
 from lightning_smooth.records.audit_lines import Kind
 from lightning_smooth.records.audit_methods import Recomputed, Verdict, known_methods, method_of

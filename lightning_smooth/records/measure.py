@@ -75,12 +75,12 @@ def measure(unit: str, certifier: Mapping[str, Any]) -> Measure:
 
 
 def attacked_range(certifier: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The range that a certifier covers from several anchors; empty for other certifiers.
+    """The range that a certifier covers by anchors or by boxes; empty for other certifiers.
 
     Args:
         certifier: its settings, as a header of records holds them.
     """
-    return _part(certifier, "box") if "anchors" in certifier else {}
+    return _part(certifier, "box") if {"anchors", "boxes"} & set(certifier) else {}
 
 
 def boxed(box: Mapping[str, Any]) -> str:

@@ -9,11 +9,9 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_smooth.errors import InputError
-from lightning_smooth.models.normalize import Normalize
-from lightning_smooth.transforms.vignette import Vignette
+from lightning_smooth.verify.running import Literals, Run, Tracer, copied
 
 _ALIASES: Final = {
     "flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "detach", "Identity",
@@ -24,107 +22,6 @@ _ALIASES: Final = {
 _SIZES: Final = {"size", "dim", "numel", "ndimension"}
 _SIZE_ATTRIBUTES: Final = {"shape", "ndim"}
 _NEW: Final = "_tensor_constant"
-
-
-class _Proxy(fx.Proxy):
-    """A value that is followed; `x += y` stays what it is, an operation in place."""
-
-    def _in_place(self, function: Callable[..., Any], other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", function, (self, other), {})
-
-    def __iadd__(self, other: Any) -> Any:
-        return self._in_place(operator.iadd, other)
-
-    def __isub__(self, other: Any) -> Any:
-        return self._in_place(operator.isub, other)
-
-    def __imul__(self, other: Any) -> Any:
-        return self._in_place(operator.imul, other)
-
-    def __itruediv__(self, other: Any) -> Any:
-        return self._in_place(operator.itruediv, other)
-
-
-class _Tracer(fx.Tracer):
-    """Follows images through a network; what checks its input's shape is one step."""
-
-    proxy_buffer_attributes = True
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Whether a module is taken as one step."""
-        whole = isinstance(m, (Normalize, Vignette))
-        return whole or super().is_leaf_module(m, module_qualified_name)
-
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        """What stands for a node's value."""
-        return _Proxy(node, self)
-
-
-class _Literals(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps the tensors that are written down in a forward pass, `torch.tensor(2.0)`."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.kept: list[Tensor] = []
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        del types
-        found = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten.lift_fresh.default:
-            self.kept.append(found)
-        return found
-
-    def holds(self, tensor: Tensor) -> bool:
-        """Whether a tensor is one of them, unchanged."""
-        places = {one.data_ptr() for one in self.kept}
-        return tensor.data_ptr() in places and tensor._version == 0
-
-
-class Run(fx.Interpreter):
-    """A run of a trace on images: what every node gave, and which of its inputs it changed.
-
-    Attributes:
-        found: value of each node, as it was when it was made.
-        written: nodes whose memory a node changed.
-        calls: path, input and output of each call of a module.
-    """
-
-    def __init__(self, module: fx.GraphModule, images: Tensor) -> None:
-        super().__init__(module)
-        self.found: dict[fx.Node, Any] = {}
-        self.raw: dict[fx.Node, Any] = {}  # kept alive, so that no memory is used twice
-        self.written: dict[fx.Node, list[fx.Node]] = {}
-        self.calls: list[tuple[str, Any, Any]] = []
-        self.run(images)
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run a node, and keep its value."""
-        read = [node for node in n.all_input_nodes if isinstance(self.raw[node], Tensor)]
-        before = [_version(self.raw[node]) for node in read]
-        value = super().run_node(n)
-        self.written[n] = [
-            node for node, old in zip(read, before, strict=True) if _version(self.raw[node]) != old
-        ]
-        self.raw[n] = value
-        self.found[n] = value if n.op == "get_attr" else _copied(value)
-        return value
-
-    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call a module, and keep what it was given and gave."""
-        given = _copied(args[0]) if args else None
-        value = super().call_module(target, args, kwargs)
-        self.calls.append((str(target), given, _copied(value)))
-        return value
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
-
-
-def _copied(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else value
 
 
 class Followed:
@@ -152,10 +49,10 @@ class Followed:
             )
 
     def _trace(self) -> tuple[fx.GraphModule, set[str]]:
-        literals = _Literals()
+        literals = Literals()
         try:
             with literals:
-                graph = _Tracer().trace(self.network)
+                graph = Tracer().trace(self.network)
         except InputError:
             raise
         except Exception as error:
@@ -309,11 +206,11 @@ def listened(network: nn.Module, paths: set[str]) -> Iterator[list[tuple[Any, An
 
     def before(module: nn.Module, args: tuple[Any, ...]) -> None:
         del module
-        waiting.append(_copied(args[0]) if args else None)
+        waiting.append(copied(args[0]) if args else None)
 
     def after(module: nn.Module, args: tuple[Any, ...], value: Any) -> None:
         del args
-        heard.append((module, waiting.pop(), _copied(value)))
+        heard.append((module, waiting.pop(), copied(value)))
 
     modules = {id(m): m for m in (network.get_submodule(path) for path in paths)}.values()
     hooks = [h for m in modules for h in (

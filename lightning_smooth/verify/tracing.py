@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import torch
 from torch import Tensor, fx, nn
@@ -13,9 +12,8 @@ from torch.nn import functional
 from lightning_smooth.errors import InputError
 from lightning_smooth.models.normalize import Normalize
 from lightning_smooth.transforms.vignette import Vignette
-from lightning_smooth.verify.activation import Activation, MaxPool, ReLU, Standardization
+from lightning_smooth.verify.activation import MaxPool, ReLU, Standardization
 from lightning_smooth.verify.affine import (
-    Affine,
     Concatenation,
     Convolution,
     Dense,
@@ -23,11 +21,10 @@ from lightning_smooth.verify.affine import (
     Norm,
     Sum,
 )
-from lightning_smooth.verify.following import Followed, within
+from lightning_smooth.verify.following import within
 from lightning_smooth.verify.patterns import centres, standardizes
 from lightning_smooth.verify.scaling import Centering, constant, masked, norm_scaling, normalized
-
-Translated: TypeAlias = tuple[Affine | Activation | None, tuple[int, ...], tuple[int, ...], str]
+from lightning_smooth.verify.translation import Translation
 
 _NORMS: Final = (nn.BatchNorm1d, nn.BatchNorm2d)
 _RESHAPING: Final = {"flatten", "view", "reshape", "squeeze", "unsqueeze"}
@@ -37,7 +34,7 @@ _SUMS: Final = {"add": 1.0, "iadd": 1.0, "add_": 1.0, "sub": -1.0, "isub": -1.0}
 _FACTORS: Final = {"mul", "imul", "truediv", "itruediv", "div"}
 
 
-class Tracing:
+class Tracing(Translation):
     """The steps of a network in eval mode.
 
     Args:
@@ -53,16 +50,10 @@ class Tracing:
     """
 
     def __init__(self, network: nn.Module, images: Tensor) -> None:
-        self.followed = Followed(network, tuple(images.shape[1:]))
-        run = self.followed.run(images)
-        self.values = run.found
-        self.modules = dict(network.named_modules(remove_duplicate=False))
-        self.steps: list[Translated] = []
-        self.places: dict[fx.Node, int | InputError] = {}
-        self.last = 0
+        super().__init__(network, images)
         for node in self.followed.graph.nodes:
             self._translate(node)
-        self.followed.check_in_place(run)
+        self.followed.check_in_place(self.run)
         self.steps = self.steps[: self.last + 1]
         self.results = {p: n for n, p in self.places.items() if isinstance(p, int)}
 
@@ -84,14 +75,6 @@ class Tracing:
             self.places[node] = self._step(node)
         except InputError as error:  # raised where something that is bounded needs it
             self.places[node] = error
-
-    def _place(self, node: fx.Node) -> int:
-        place = self.places.get(node)
-        if isinstance(place, InputError):
-            raise place
-        if place is None:
-            raise InputError("Expected scores that depend on the images, but they do not.")
-        return place
 
     def _step(self, node: fx.Node) -> int:
         """Append the step of a node, and return its place."""
@@ -115,48 +98,6 @@ class Tracing:
         if "out" in node.kwargs:
             raise self._refused("it writes into `out`")
         return self._module(module) if module is not None else self._call()
-
-    def _refused(self, why: str = "no bounds of it are known") -> InputError:
-        place = f"in module `{self.path}`" if self.path else "in the network itself"
-        return InputError(
-            f"Expected a network of steps that can be bounded, but `{self.name}` {place} is none: "
-            f"{why}."
-        )
-
-    def _append(self, operation: Affine | Activation, *inputs: int) -> int:
-        shape = tuple(self.values[self.node].shape[1:])
-        self.steps.append((operation, inputs, shape, self.path))
-        return len(self.steps) - 1
-
-    def _argument(self, place: int, name: str, default: Any) -> Any:
-        """An argument of a call, as it is in this network."""
-        found = self.node.args[place] if place < len(self.node.args) else None
-        found = self.node.kwargs.get(name, default) if found is None else found
-        return fx.node.map_arg(found, lambda node: self._held(node)())
-
-    def _held(self, node: fx.Node) -> Callable[[], Any]:
-        """Reads an argument that no image decides, as it is by then."""
-        found = self.followed.constant(node)
-        if found is not None:
-            return found
-        value = self.values[node]
-        if not self.followed.sized(node, self.values.__getitem__):
-            raise self._refused(
-                "it takes what the forward pass computes from images or weights, or draws; only "
-                "parameters, buffers and numbers can be constants"
-            )
-        return lambda: value
-
-    @property
-    def _read(self) -> fx.Node:
-        """The node that a step of one input reads."""
-        found = self.node.args[0] if self.node.args else None
-        if not isinstance(found, fx.Node):
-            raise self._refused("it is called without a first argument")
-        return found
-
-    def _shape(self, node: fx.Node) -> tuple[int, ...]:
-        return tuple(self.values[node].shape[1:])
 
     def _module(self, module: nn.Module) -> int:
         before = self._read

@@ -1,0 +1,118 @@
+"""Certificates of deterministic verifiers, computed again from what they left uncovered.
+
+That bounds hold in the parts that were held, no record can show: that follows from the image and
+the network. What the record says must agree: the radius and the decisions follow from `uncovered`
+and the nearest counterexample, which must not lie within what is held.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from lightning_smooth.errors import RecordError
+from lightning_smooth.maths.coverage import box_norm, held_radius
+from lightning_smooth.maths.deciding import HELD, NOT_HELD, UNDECIDED
+from lightning_smooth.records.audit_methods import Recomputed, Verdict, audits, number
+from lightning_smooth.records.audit_range import _box as ranges_asked
+from lightning_smooth.records.certificate import Certificate
+
+_CHOICES: Final = {
+    "stored": ("exact", "float32", "uint8"),
+    "bound": ("interval", "crown"),
+    "intermediate": ("interval", "crown"),
+}
+
+
+@audits("interval")
+def interval(c: Certificate) -> Recomputed:
+    """Parts of a range, by the range of each pixel."""
+    return _verified(c, bounds=_CHOICES["bound"])
+
+
+@audits("linear")
+def linear(c: Certificate) -> Recomputed:
+    """Parts of a range, by linear forms of each pixel in the parameters."""
+    return _verified(c, bounds=("crown",))
+
+
+@audits("semantify")
+def semantify(c: Certificate) -> Recomputed:
+    """Parts of a range, by the transformation as layers before the network."""
+    return _verified(c, bounds=("crown",))
+
+
+def _verified(c: Certificate, *, bounds: Sequence[str]) -> Recomputed:
+    if c.n or c.n0 or c.hits or c.alpha or c.ledger or c.votes or c.votes0 or c.looks or c.anchors:
+        raise RecordError("There are draws or a share of alpha, though the method needs none.")
+    for name, known in {**_CHOICES, "bound": tuple(bounds)}.items():
+        if c.parameters.get(name) not in known:
+            raise RecordError(f"`{name}` is {c.parameters.get(name)!r}, not one of {known}.")
+    box, identity, radii = ranges_asked(c)
+    for low, high in c.uncovered:
+        inside = all(
+            least <= a <= b <= most for a, b, (least, most) in zip(low, high, box, strict=True)
+        )
+        if not inside:
+            raise RecordError(f"{(low, high)!r} is uncovered, which is not in the box {box!r}.")
+    ends = tuple(low for low, _ in box), tuple(high for _, high in box)
+    held = held_radius([ends], c.uncovered, box, identity, max(radii))
+    nearest = _nearest(c, box, identity)
+    if held is not None and held > nearest:
+        raise RecordError(f"An answer at the norm {nearest!r} contradicts those held to {held!r}.")
+    _check_counts(c, sum(low < high for low, high in box), held or 0.0)
+    decisions = {repr(radius): _decision(radius, held, nearest) for radius in radii}
+    verdict = Verdict(certified=held is not None, radius=held or 0.0, decisions=decisions)
+    return Recomputed(p_lower=0.0, conclude=lambda p: verdict, radius_unit="box")
+
+
+def _decision(radius: float, held: float | None, nearest: float) -> str:
+    if held is not None and held >= radius:
+        return HELD
+    return NOT_HELD if nearest < radius else UNDECIDED
+
+
+def _nearest(
+    c: Certificate, box: Sequence[tuple[float, float]], identity: Sequence[float]
+) -> float:
+    """Norm of the nearest counterexample; infinite where there is none."""
+    names = [*c.parameters["box"]]
+    own = {"nearest", "nearest_class", *(f"nearest_{name}" for name in names)}
+    if not own & set(c.measured):
+        return math.inf
+    norm = number(c.measured, "nearest", where="measured")
+    answer = number(c.measured, "nearest_class", where="measured")
+    theta = [number(c.measured, f"nearest_{name}", where="measured") for name in names]
+    found = float(box_norm([theta], [theta], box, identity)[0])
+    if not math.isclose(norm, found, rel_tol=1e-9, abs_tol=1e-12):
+        raise RecordError(f"The norm of the answer at {theta} is {found!r}, not {norm!r}.")
+    classes = c.parameters.get("classes")
+    most = classes if isinstance(classes, int) else math.inf
+    if answer == c.candidate or answer != int(answer) or not -1 <= answer < most:
+        raise RecordError(f"{answer!r} is no other class than {c.candidate}.")
+    return norm
+
+
+def _check_counts(c: Certificate, axes: int, held_to: float) -> None:
+    """Check the parts that were examined: halves of others, of which there were some first."""
+    examined, held, timed_out, _ = (
+        _count(c.measured, name, "measured") for name in ("boxes", "held", "timed_out", "depth")
+    )
+    parts, most = (_count(c.parameters, name, "parameters") for name in ("parts", "boxes"))
+    if examined > most or held > examined or (held_to and not held):
+        raise RecordError(
+            f"{held} of {examined} parts were held, of at most {most}, up to {held_to!r}."
+        )
+    # All of the range is held: each part that was not is its two halves.
+    if not c.uncovered and examined != 2 * held - parts**axes:
+        raise RecordError(f"{held} parts of {examined} do not make up a range of {parts} parts.")
+    if timed_out > (c.parameters.get("seconds") is not None):
+        raise RecordError("The time ended the search, which had no limit.")
+
+
+def _count(part: Mapping[str, Any], name: str, where: str) -> int:
+    value = number(part, name, where=where)
+    if value < 0 or value != int(value):
+        raise RecordError(f"`{name}` in `{where}` is {value!r}, not a number of parts.")
+    return int(value)

@@ -1,0 +1,135 @@
+"""Records of verifiers that contradict themselves, or say more than they left uncovered."""
+
+import dataclasses
+
+import pytest
+
+from lightning_smooth.records.audit_checks import CHECKS, subject
+from lightning_smooth.records.certificate import Certificate
+from lightning_smooth.records.measure import measure
+
+FAR = (((-10.0,), (-6.0,)), ((5.0,), (10.0,)))
+PARAMETERS = {
+    "transform": "Rotation()", "box": {"angle": [-10.0, 10.0]}, "identity": [0.0],
+    "radii": [0.0, 0.25, 0.75, 1.0], "stored": "float32", "parts": 4, "boxes": 100,
+    "seconds": None, "batch": 16, "bound": "crown", "intermediate": "interval", "enclosure": {},
+    "units": {"angle": "degrees"}, "classes": 10,
+}  # fmt: skip
+MEASURED = {"boxes": 9, "held": 4, "depth": 2, "timed_out": 0}
+OTHER = {"nearest": 0.6, "nearest_class": 7, "nearest_angle": 6.0}
+DECIDED = {"0.0": "held", "0.25": "held", "0.75": "not held", "1.0": "not held"}
+
+
+def certificate(**changed):
+    made = Certificate(
+        index=0, label=1, candidate=1, predicted=1, radius=0.5 * (1 - 2.0**-22),
+        radius_unit="box", guarantee="certified", hits=0, n=0, n0=0, p_lower=0.0, alpha=0.0,
+        ledger={}, method="interval", seed=0, seconds=0.1, parameters=PARAMETERS,
+        decisions=DECIDED, uncovered=FAR, measured=MEASURED | OTHER,
+    )  # fmt: skip
+    return dataclasses.replace(made, **changed)
+
+
+def parameters(**changed):
+    return {**PARAMETERS, **changed}
+
+
+def measured(**changed):
+    return {k: v for k, v in {**MEASURED, **OTHER, **changed}.items() if v is not None}
+
+
+NONE = dict.fromkeys(OTHER)
+WHOLE = {
+    "radius": 1.0, "uncovered": (), "decisions": dict.fromkeys(DECIDED, "held"),
+    "measured": measured(**NONE, boxes=6, held=5),
+}  # fmt: skip
+
+
+def problems(case):
+    found = subject(case, {"certifier": {"method": case.method, "alpha": 0.0, **PARAMETERS}})
+    return {(name, p.kind) for name, (_, check) in CHECKS.items() for p in check(found) or []}
+
+
+@pytest.mark.parametrize("method", ["interval", "linear", "semantify"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        WHOLE,
+        {"measured": measured(**NONE), "decisions": DECIDED | {"0.75": "undecided",
+                                                               "1.0": "undecided"}},
+        {"uncovered": (((-10.0,), (10.0,)),), "radius": 0.0, "measured": measured(held=0),
+         "decisions": DECIDED | {"0.25": "undecided"}},
+    ],
+)  # fmt: skip
+def test_an_honest_record_passes(method, changed):
+    case = certificate(method=method, **changed)
+    assert problems(Certificate.from_json(case.to_json())) == set()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"n": 1},
+        {"n0": 1},
+        {"n": 3, "hits": 2},
+        {"alpha": 0.001},
+        {"ledger": {"anchors": 0.0}},
+        {"votes0": {1: 1}},
+        {"measured": measured(nearest=0.4, nearest_angle=4.0)},
+        {"measured": measured(nearest=0.9)},
+        {"measured": measured(nearest_angle=11.0)},
+        {"measured": measured(nearest_angle=None)},
+        {"measured": measured(nearest=None)},
+        {"measured": measured(nearest_class=1)},
+        {"measured": measured(nearest_class=10)},
+        {"measured": measured(nearest_class=-2)},
+        {"measured": measured(boxes=101)},
+        {"measured": measured(held=10)},
+        {"measured": measured(held=0)},
+        {"measured": measured(held=-1)},
+        {"measured": measured(depth=None)},
+        {"measured": measured(timed_out=1)},
+        {"measured": measured(boxes=1.5)},
+        {"uncovered": (*FAR, ((10.0,), (11.0,)))},
+        {"uncovered": (((5.0, 0.0), (6.0, 1.0)),)},
+        {"parameters": parameters(box={"angle": [1.0, 10.0]})},
+        {"parameters": parameters(identity=[])},
+        {"parameters": parameters(stored="int8")},
+        {"parameters": parameters(bound="best")},
+        {"parameters": {k: v for k, v in PARAMETERS.items() if k != "intermediate"}},
+        {"parameters": {k: v for k, v in PARAMETERS.items() if k != "boxes"}},
+        {"method": "linear", "parameters": parameters(bound="interval")},
+        {**WHOLE, "measured": measured(**NONE, boxes=5, held=5)},
+    ],
+)
+def test_what_contradicts_itself_is_a_fault(changed):
+    assert ("bound", "contradiction") in problems(certificate(**changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"radius": 0.51}, ("radius", "unsound")),
+        ({"radius": 0.4}, ("radius", "not reproducible")),
+        ({"uncovered": FAR[:1], "measured": measured(nearest=0.7, nearest_angle=-7.0)},
+         ("radius", "not reproducible")),
+        ({"uncovered": (*FAR, ((1.0,), (2.0,)))}, ("radius", "unsound")),
+        ({"decisions": DECIDED | {"0.75": "held"}}, ("decisions", "unsound")),
+        ({"decisions": DECIDED | {"0.75": "undecided"}}, ("decisions", "not reproducible")),
+        ({"predicted": -1, "radius": 0.0}, ("verdict", "not reproducible")),
+        ({"p_lower": 0.9}, ("bound", "unsound")),
+        ({"radius_unit": "l2"}, ("guarantee", "unsound")),
+        ({"guarantee": "estimated"}, ("guarantee", "not reproducible")),
+        ({"parameters": parameters(boxes=99)}, ("settings", "contradiction")),
+    ],
+)  # fmt: skip
+def test_a_change_is_found(changed, problem):
+    assert problem in problems(certificate(**changed))
+
+
+def test_reports_say_what_was_attacked():
+    said = measure("box", PARAMETERS)
+    assert said.of_range
+    assert said.axis == "part of the range: angle ±10"
+    assert said.below("0.5") == "Rotation() within 0.5 times the range (angle ±10)"
