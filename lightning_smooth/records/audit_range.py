@@ -63,7 +63,7 @@ def _range(c: Certificate, guarantee: Guarantee) -> Recomputed:
         raise RecordError(
             f"The class {c.candidate} was chosen by {dict(c.votes0)} of {c.n0} draws."
         )
-    box, identity, radii = _box(c)
+    box, identity, radii = ranges_asked(c)
     rule = Looks(int(most), c.alpha / int(tests))
     bounds = [_bound(rule, anchor, box) for anchor in c.anchors]
     counted = tuple(sum(anchor.looks[-1][k] for anchor in c.anchors) for k in (0, 1))
@@ -122,7 +122,12 @@ def _bound(rule: Looks, anchor: Anchor, box: Sequence[tuple[float, float]]) -> f
     return bound
 
 
-def _box(c: Certificate) -> tuple[list[tuple[float, float]], list[float], list[float]]:
+def ranges_asked(c: Certificate) -> tuple[list[tuple[float, float]], list[float], list[float]]:
+    """The box of attacks, its identity and the radii that a certificate's settings name.
+
+    Raises:
+        RecordError: they are not there, or contradict each other.
+    """
     box, identity = c.parameters.get("box"), c.parameters.get("identity")
     radii = c.parameters.get("radii")
     try:

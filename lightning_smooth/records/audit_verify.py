@@ -15,7 +15,7 @@ from lightning_smooth.errors import RecordError
 from lightning_smooth.maths.coverage import box_norm, held_radius
 from lightning_smooth.maths.deciding import HELD, NOT_HELD, UNDECIDED
 from lightning_smooth.records.audit_methods import Recomputed, Verdict, audits, number
-from lightning_smooth.records.audit_range import _box as ranges_asked
+from lightning_smooth.records.audit_range import ranges_asked
 from lightning_smooth.records.certificate import Certificate
 
 _CHOICES: Final = {

@@ -61,6 +61,11 @@ class Run:
     requested: int | None
     notes: tuple[str, ...]
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether nothing was drawn for any of its images, of which there are some."""
+        return len(self.frame) > 0 and bool((self.frame["n"] == 0).all())
+
 
 def load_run(path: str | Path) -> Run:
     """Load one run; what kind it is, its content says.

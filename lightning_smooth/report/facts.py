@@ -15,7 +15,7 @@ from lightning_smooth.report.tables import Figures, count, whole
 
 _MEANING = {
     "certified": "certified: each radius holds with probability at least 1 - alpha over the "
-    "sampling alone; every bound in it is sound.",
+    "sampling alone; every bound in it is sound. Where nothing is drawn (alpha 0), it just holds.",
     "surrogate": "surrogate: each radius holds, with probability at least 1 - alpha, for the "
     "surrogate transformation, not for the real one.",
     "estimated": "estimated: some bound behind each radius was itself estimated by sampling; a "

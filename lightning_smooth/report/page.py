@@ -115,9 +115,11 @@ def _first_words(
 
 def _lede(figures: Sequence[Figures]) -> str:
     if len(figures) > 1:
+        some = any(f.draws != 0 for f in figures)
+        who, noise = ("smoothed classifier", " under one noise") if some else ("classifier", "")
         return (
-            f'<p class="lede">{len(figures)} runs, each of one model under one noise. Certified '
-            "accuracy at radius r is the fraction of images that the smoothed classifier gets "
+            f'<p class="lede">{len(figures)} runs, each of one model{noise}. Certified '
+            f"accuracy at radius r is the fraction of images that the {who} gets "
             f"right and for which no {escape(figures[0].measure.below('r'))} alters the "
             "answer, as far as the guarantee of the run goes.</p>"
         )
@@ -128,7 +130,7 @@ def _lede(figures: Sequence[Figures]) -> str:
     if f.guarantee == "surrogate":
         claim = ", as the surrogate network has it, not as it really is (guarantee: surrogate)"
     return (
-        f'<p class="lede">Of {f.images:,} images, the smoothed classifier gets a fraction of '
+        f'<p class="lede">Of {f.images:,} images, the {f.classifier} gets a fraction of '
         f"<b>{decimal(f.clean)}</b> right; a fraction of <b>{decimal(f.accuracy[place])}</b> is "
         f"right and certified at radius {radius}: no "
         f"{escape(f.measure.below(radius))} alters the answer{claim}.</p>"
@@ -151,7 +153,7 @@ def _warnings(runs: Sequence[Run], notes: Sequence[Sequence[str]]) -> str:
 
 
 def _cards(f: Figures) -> str:
-    cards = [(decimal(f.clean), "right at radius 0 (smoothed classifier)")]
+    cards = [(decimal(f.clean), f"right at radius 0 ({f.classifier})")]
     place = _headline(f)
     if f.radii[place] > 0:
         at = escape(with_unit(f"{f.radii[place]:g}", f.measure))
@@ -209,7 +211,7 @@ def _table_section(runs: Sequence[Run], figures: Sequence[Figures]) -> str:
         f"<section><h2>Figures</h2>{_table(figures, radii, accuracies)}"
         f'<p class="note">Certified accuracy at radius r ({escape(figures[0].measure.axis)}), and '
         f"its pointwise {_PERCENT} interval. "
-        "r = 0: the images that the smoothed classifier gets right.</p>"
+        "r = 0: the images that the classifier gets right.</p>"
         f"{_table(figures, others, rest)}"
         '<p class="note">ACR: average certified radius over all images, 0 for those that are not '
         "right. The mean radius of the right ones is secondary: it rewards giving up on hard "
@@ -240,6 +242,9 @@ def _row_head(f: Figures, place: int) -> str:
 
 
 def _distribution_section(runs: Sequence[Run], distribution: str) -> str:
+    runs = [run for run in runs if not run.deterministic]
+    if not runs:
+        return ""
     known = [bool(run.frame["p_lower"].notna().all()) and len(run.frame) > 0 for run in runs]
     words = []
     if any(known):

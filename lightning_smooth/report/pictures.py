@@ -234,14 +234,18 @@ def sample_section(runs: Sequence[Run], pictures: Sequence[Sequence[Picture]]) -
             blocks.append(f'{name}<div class="samples">{cards}</div>')
     if not blocks:
         return ""
+    shown = "A mix of verdicts chosen to be looked at, not a sample to judge accuracy by."
+    wrong = (
+        "The radius of a wrong answer says that the answer, wrong as it is, does not change.</p>"
+    )
+    if all(run.deterministic for run in runs):
+        return f'<section><h2>Images</h2>{"".join(blocks)}<p class="note">{shown} {wrong}</section>'
     moved = any(map(transformation, runs))
     beside = "transformed by one draw of the parameters" if moved else "one draw of the noise"
     return (
         f"<section><h2>Images, clean and {'transformed' if moved else 'under noise'}</h2>"
-        f'{"".join(blocks)}<p class="note">A mix of verdicts chosen to be looked at, not a sample '
-        f"to judge accuracy by. Beside each: {beside}, clipped to [0, 1] for the eye alone. The"
-        " radius of a wrong answer says that the answer, wrong as it is, does not "
-        "change.</p></section>"
+        f'{"".join(blocks)}<p class="note">{shown} Beside each: {beside}, clipped to [0, 1] for '
+        f"the eye alone. {wrong}</section>"
     )
 
 
@@ -253,10 +257,13 @@ def _sample(p: Picture, run: Run) -> str:
     claim = escape(radius_words(p, run.measure))
     if run.guarantee != "certified":
         claim += f" ({escape(guarantee_words(run))})" if p.verdict != "abstained" else ""
+    second = (
+        "" if run.deterministic else f'<img{tiny} src="{p.noisy}" alt="image {p.index} {noisy}">'
+    )
     return (
         f'<figure class="sample"><div class="pair"><img{tiny} src="{p.clean}" '
-        f'alt="image {p.index}, {escape(p.label)}"><img{tiny} src="{p.noisy}" '
-        f'alt="image {p.index} {noisy}"></div><p><span class="pill {p.verdict}">{words}</span>'
+        f'alt="image {p.index}, {escape(p.label)}">{second}</div><p>'
+        f'<span class="pill {p.verdict}">{words}</span>'
         f": {escape(p.label)}{answer}<br>{claim}<br>"
         f'<span class="small">image {p.index}</span></p></figure>'
     )

@@ -76,6 +76,11 @@ class Figures:
     seconds_per_image: float
     draws: float
 
+    @property
+    def classifier(self) -> str:
+        """What is certified: the smoothed classifier, or the model itself where none is drawn."""
+        return "classifier" if self.draws == 0 else "smoothed classifier"
+
 
 def figures_of(run: Run, radii: Sequence[float]) -> Figures:
     """Compute the figures of `run` at `radii`."""
@@ -179,7 +184,7 @@ def markdown(figures: Sequence[Figures]) -> str:
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
         f"{table}\n\nCertified accuracy at each radius r ({figures[0].measure.axis}); r = "
-        "0: the images that the smoothed classifier gets right. ACR: average certified radius over "
+        "0: the images that the classifier gets right. ACR: average certified radius over "
         "all images, 0 for those that are not right. Intervals and full precision are in "
         "table.csv.\n"
     )

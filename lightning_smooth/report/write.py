@@ -173,10 +173,12 @@ def write_report(
 
 
 def _plots(runs: Sequence[Run]) -> tuple[str, bytes, str]:
-    """The curve, as SVG and as PNG, and the distribution, as SVG."""
+    """The curve, as SVG and as PNG, and the distribution, as SVG, if there is one."""
     plot = curve_figure(runs)
     curve = save_svg(plot, "curve")
-    return curve, save_png(plot), save_svg(distribution_figure(runs), "distribution")
+    drawn = [run for run in runs if not run.deterministic]
+    distribution = save_svg(distribution_figure(drawn), "distribution") if drawn else ""
+    return curve, save_png(plot), distribution
 
 
 def _tables(
