@@ -12,7 +12,8 @@ so that the least value comes from its lower bounds alone and the greatest from 
 **Rounding.** With u = 2^-24, and V the largest absolute value of the image: `grid_sample`'s weights
 have relative error 3u, and a pixel of it is wrong by at most 7uV; the two interpolations here are
 wrong by at most 14uV in float32. Bounds are moved outward by 32uV, which is 1.9e-6 V, and so hold
-for real arithmetic, float32 and float64.
+for real arithmetic, float32 and float64. Where V is not far above the least normal number, each
+rounding may cost 2^-149 besides.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from lightning_smooth.interpolation.boxes import ROUNDING, Boxes, cells
 _SAMPLED: Final = 32
 _APPLIED: Final = 64
 """Roundings that bounds are moved outward by."""
+
+_UNDERFLOW: Final = 2.0**-149
+"""What one rounding may cost more where numbers are below the normal ones of float32."""
 
 _Knots: TypeAlias = tuple[list[Tensor | int], list[Tensor]]
 
@@ -134,7 +138,7 @@ def check_bounds(low: Tensor, high: Tensor) -> None:
 def _slack(low: Tensor, high: Tensor, roundings: int) -> Tensor:
     """(B or 1, 1, 1, 1): that many roundings of the largest value of each image."""
     largest = torch.maximum(low.abs(), high.abs()).flatten(-3).amax(dim=-1)
-    return (roundings * ROUNDING * largest).reshape(-1, 1, 1, 1)
+    return (roundings * (ROUNDING * largest + _UNDERFLOW)).reshape(-1, 1, 1, 1)
 
 
 def _table(images: Tensor) -> Tensor:

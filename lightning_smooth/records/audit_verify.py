@@ -49,6 +49,9 @@ def _verified(c: Certificate, *, bounds: Sequence[str]) -> Recomputed:
     for name, known in {**_CHOICES, "bound": tuple(bounds)}.items():
         if c.parameters.get(name) not in known:
             raise RecordError(f"`{name}` is {c.parameters.get(name)!r}, not one of {known}.")
+    classes = _count(c.parameters, "classes", "parameters")
+    if not 0 <= c.candidate < classes:
+        raise RecordError(f"The answer {c.candidate!r} is none of {classes} classes.")
     box, identity, radii = ranges_asked(c)
     for low, high in c.uncovered:
         inside = all(
@@ -58,7 +61,7 @@ def _verified(c: Certificate, *, bounds: Sequence[str]) -> Recomputed:
             raise RecordError(f"{(low, high)!r} is uncovered, which is not in the box {box!r}.")
     ends = tuple(low for low, _ in box), tuple(high for _, high in box)
     held = held_radius([ends], c.uncovered, box, identity, max(radii))
-    nearest = _nearest(c, box, identity)
+    nearest = _nearest(c, box, identity, classes)
     if held is not None and held > nearest:
         raise RecordError(f"An answer at the norm {nearest!r} contradicts those held to {held!r}.")
     _check_counts(c, sum(low < high for low, high in box), held or 0.0)
@@ -74,7 +77,7 @@ def _decision(radius: float, held: float | None, nearest: float) -> str:
 
 
 def _nearest(
-    c: Certificate, box: Sequence[tuple[float, float]], identity: Sequence[float]
+    c: Certificate, box: Sequence[tuple[float, float]], identity: Sequence[float], classes: int
 ) -> float:
     """Norm of the nearest counterexample; infinite where there is none."""
     names = [*c.parameters["box"]]
@@ -87,16 +90,14 @@ def _nearest(
     found = float(box_norm([theta], [theta], box, identity)[0])
     if not math.isclose(norm, found, rel_tol=1e-9, abs_tol=1e-12):
         raise RecordError(f"The norm of the answer at {theta} is {found!r}, not {norm!r}.")
-    classes = c.parameters.get("classes")
-    most = classes if isinstance(classes, int) else math.inf
-    if answer == c.candidate or answer != int(answer) or not -1 <= answer < most:
+    if answer == c.candidate or answer != int(answer) or not -1 <= answer < classes:
         raise RecordError(f"{answer!r} is no other class than {c.candidate}.")
     return norm
 
 
 def _check_counts(c: Certificate, axes: int, held_to: float) -> None:
     """Check the parts that were examined: halves of others, of which there were some first."""
-    examined, held, timed_out, _ = (
+    examined, held, timed_out, depth = (
         _count(c.measured, name, "measured") for name in ("boxes", "held", "timed_out", "depth")
     )
     parts, most = (_count(c.parameters, name, "parameters") for name in ("parts", "boxes"))
@@ -104,6 +105,11 @@ def _check_counts(c: Certificate, axes: int, held_to: float) -> None:
         raise RecordError(
             f"{held} of {examined} parts were held, of at most {most}, up to {held_to!r}."
         )
+    # Of every depth down to it there was a part, and no more than halving makes.
+    if depth >= max(examined, 1) or (
+        depth < 64 and examined > parts**axes * (2 ** (depth + 1) - 1)
+    ):
+        raise RecordError(f"{examined} parts of a range of {parts} are not halved {depth} times.")
     # All of the range is held: each part that was not is its two halves.
     if not c.uncovered and examined != 2 * held - parts**axes:
         raise RecordError(f"{held} parts of {examined} do not make up a range of {parts} parts.")

@@ -12,11 +12,11 @@ the other (McCormick). The better of two at the box's centre is taken.
 **Hue.** V - (V - m) clamp(d - 1, 0, 1) is piecewise linear in the turn, with corners where the
 turned hue is a multiple of 60 degrees. Less a line, its extremes are at corners and ends.
 
-**Rounding**, with u = 2^-24. Of a gain: k rounded changes it by the share |k| u, `exp` by at most
-4u, image, sum and product by u each of |x| + |b| at the most. Of saturation: grey, distance and
+**Rounding**, with u = 2^-24. Of a gain: see `gains`. Of saturation: grey, distance and
 interpolation have no more than 8 roundings of values that (1 + g) times the largest channel
 bounds. Of hue: rounding of the parameter, of its sixtieth and remainder cost 4u |turn| / 60
 chromas; a channel is a Lipschitz function of the pixel, and all else 64u of the largest channel.
+A chroma below the normal numbers has no hue in float32, but moves a channel by itself at most.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ from torch import Tensor
 from lightning_smooth.interpolation.boxes import ROUNDING
 from lightning_smooth.transforms.base import Transform
 from lightning_smooth.transforms.color import LUMA, Hue
+from lightning_smooth.verify.gains import gain_slack
 from lightning_smooth.verify.linear_forms import Forms, Line
 from lightning_smooth.verify.linear_slopes import slope_below
 from lightning_smooth.verify.regions import Bounds
 
 _TURN: Final = 360.0
 _SECTOR: Final = 60.0
+_GREY: Final = 2.0**-125
+"""What a pixel whose chroma is no normal number of float32 may be wrong by."""
 
 
 def adjusted(transform: Transform, image: Tensor, low: Tensor, high: Tensor) -> Forms:
@@ -51,24 +54,23 @@ def adjusted(transform: Transform, image: Tensor, low: Tensor, high: Tensor) -> 
     shift = Bounds(*ends.get("brightness", (nothing, nothing)))
     gain = Bounds(*ends.get("contrast", (nothing, nothing)))
     sides = _products(image, shift, gain)
-    greatest = image.abs() + shift.size[..., None, None]
-    slack = _share(gain) * gain.upper.exp()[..., None, None] * greatest
+    slack = gain_slack(image.abs() + shift.size[..., None, None], _pixelwise(gain))
     kept = [("brightness", "contrast").index(name) for name in transform.names]
     return _outward([Line(line.slope[:, kept], line.middle) for line in sides], slack)
 
 
 def saturated(image: Tensor, low: Tensor, high: Tensor) -> Forms:
     """Forms of `Saturation`, of boxes (B, 1)."""
-    grey = (image * torch.tensor(LUMA).to(image)[:, None, None]).sum(dim=0, keepdim=True)
+    grey = (image * image.new_tensor(LUMA)[:, None, None]).sum(dim=0, keepdim=True)
     nothing, gain = torch.zeros_like(low), Bounds(low, high)
     sides = _products(image - grey, Bounds(nothing, nothing), gain)
     largest = image.abs().amax(dim=0, keepdim=True)
-    slack = _share(gain) * (1 + gain.upper.exp())[..., None, None] * largest
+    slack = gain_slack(largest, _pixelwise(gain), kept=1.0)
     return _outward([Line(line.slope[:, 1:], line.middle + grey) for line in sides], slack)
 
 
-def _share(gain: Bounds) -> Tensor:
-    return (16 + 2 * gain.size)[..., None, None] * ROUNDING
+def _pixelwise(bound: Bounds) -> Bounds:
+    return Bounds(bound.lower[..., None, None], bound.upper[..., None, None])
 
 
 def _outward(sides: list[Line], slack: Tensor) -> Forms:
@@ -78,10 +80,7 @@ def _outward(sides: list[Line], slack: Tensor) -> Forms:
 
 def _products(values: Tensor, shift: Bounds, log_gain: Bounds) -> list[Line]:
     """Lines in (b, k) below and above e^k (s + b), for s (C, H, W) and b, k in boxes (B, 1)."""
-    b, k = (
-        Bounds(bound.lower[..., None, None], bound.upper[..., None, None])
-        for bound in (shift, log_gain)
-    )
+    b, k = _pixelwise(shift), _pixelwise(log_gain)
     least, most = k.lower.exp(), k.upper.exp()
     middle, width = (k.lower + k.upper) / 2, k.upper - k.lower
     # A tangent in the middle, and the secant: their slopes, and values in the middle.
@@ -131,7 +130,7 @@ def turned(transform: Hue, image: Tensor, low: Tensor, high: Tensor) -> Forms:
     largest = image.abs().amax(dim=0)
     chroma = image.amax(dim=0) - image.amin(dim=0)
     angle = torch.maximum(low.abs(), high.abs()) / _SECTOR
-    slack = (ROUNDING * (64 * largest + 8 * angle * chroma))[:, None]
+    slack = (ROUNDING * (64 * largest + 8 * angle * chroma) + _GREY)[:, None]
     lines = []
     for sign in (1.0, -1.0):
         slope = torch.where(whole[:, None], 0.0, slope_below(places, sign * values))

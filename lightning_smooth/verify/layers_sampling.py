@@ -33,7 +33,7 @@ from lightning_smooth.transforms.base import Transform
 from lightning_smooth.transforms.geometric import Rotation, Scaling, cos_sin
 from lightning_smooth.transforms.sampling import centered
 from lightning_smooth.verify.linear_forms import Forms, Line
-from lightning_smooth.verify.linear_paths import SAMPLED, speeds
+from lightning_smooth.verify.linear_paths import sampling_error, speeds
 from lightning_smooth.verify.regions import Bounds
 
 _MOST: Final = 8
@@ -73,7 +73,7 @@ def sampled(transform: Transform, image: Tensor, low: Tensor, high: Tensor) -> F
     boxes = swept_boxes(transform, low, high, height=height, width=width)
     columns, rows = _tracks(transform, boxes, low, high)
     within = Bounds(*interval_images(image, image, boxes))
-    slack = SAMPLED * image.abs().max()
+    slack = sampling_error(image)
     zero = torch.zeros_like(within.lower)
     sides = [(torch.zeros(*low.shape, *image.shape, dtype=low.dtype), zero) for _ in range(2)]
     first_x, first_y = columns.range.lower.floor(), rows.range.lower.floor()

@@ -24,8 +24,9 @@ from lightning_smooth.transforms.base import Transform
 from lightning_smooth.transforms.geometric import Rotation
 from lightning_smooth.transforms.sampling import centered
 from lightning_smooth.verify.regions import Bounds
+from lightning_smooth.verify.rounding import UNDERFLOW
 
-SAMPLED = 16 * ROUNDING
+_SAMPLED = 16 * ROUNDING
 """Share of an image's largest value that storing it in float32 and sampling it may cost."""
 
 _OWN = 2.0**-24
@@ -158,4 +159,9 @@ def rounding(
     rounded = ROUNDING * torch.maximum(low.abs(), high.abs())
     first, last = rounded[:, 0, None, None, None], rounded[:, -1, None, None, None]
     value = found.x.size * (moved + speed[0] * first) + found.y.size * (moved + speed[1] * last)
-    return value * (1 + _OWN) + SAMPLED * image.abs().max()
+    return value * (1 + _OWN) + sampling_error(image)
+
+
+def sampling_error(image: Tensor) -> Tensor:
+    """What storing an image in float32 and sampling it there, at given points, may cost a pixel."""
+    return _SAMPLED * image.abs().max() + 16 * UNDERFLOW

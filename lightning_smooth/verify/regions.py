@@ -170,9 +170,11 @@ class ParameterForms(Region):
     def lower(self, rows: Tensor) -> Tensor:
         """See `Region.lower`: the better one of the forms' bound and that of the pixels'."""
         center, away, size = self._reach
-        slack = [_OWN * self._size(a, b, size)
-                 for a, b in ((self.low_a, self.low_b), (self.up_a, self.up_b))]  # fmt: skip
-        added = least(rows, self.low_b - slack[0], self.up_b + slack[1])
+        # Of the larger form: the other one is found as it plus a difference.
+        slack = _OWN * torch.maximum(
+            self._size(self.low_a, self.low_b, size), self._size(self.up_a, self.up_b, size)
+        )
+        added = least(rows, self.low_b - slack, self.up_b + slack)
         slopes = torch.stack(
             [least(rows, *pair) for pair in zip(
                 self.low_a.unbind(dim=1), self.up_a.unbind(dim=1), strict=True

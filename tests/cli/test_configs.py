@@ -121,7 +121,17 @@ def test_later_files_win_and_keep_what_they_do_not_name(capsys):
     assert (certifier["sigma"], certifier["n"], certifier["alpha"]) == (0.5, 1000, 0.01)
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def first_of_their_kind(paths):
+    """Each path; those whose module and certifier an earlier one has too are slow."""
+    seen = set()
+    for path in paths:
+        given = yaml.safe_load(path.read_text())
+        kind = given["model"]["class_path"], given["certification"]["certifier"]["class_path"]
+        yield pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if kind in seen else [])
+        seen.add(kind)
+
+
+@pytest.mark.parametrize("path", first_of_their_kind(EXPERIMENTS))
 def test_every_experiment_runs_a_batch_and_certifies_an_image(path, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     root = tmp_path / "data"

@@ -176,3 +176,27 @@ def test_mistakes_are_named():
     with pytest.raises(InputError, match=r"in \[0, 1\]"):
         IntervalEnclosure(Rotation()).regions(2 * image, *ends([(0, 1)]))
     assert math.isfinite(IntervalEnclosure(Contrast()).regions(image, *ends([(0, 64)])).high.max())
+
+
+@pytest.mark.parametrize("kind", [Rotation, Scaling, Translation])
+@pytest.mark.parametrize("scale", [1e-46, 1e-44, 1e-41])
+def test_no_image_of_tiny_numbers_leaves_its_box(kind, scale):
+    transform, (low, high) = kind(), ends(BOXES[kind])
+    identity = transform.identity()[None]
+    for image in pictures().values():
+        image = scale * image
+        found = IntervalEnclosure(transform).regions(
+            image, torch.cat([low, identity]), torch.cat([high, identity])
+        )
+        for place, box in enumerate([*zip(low, high, strict=True), (identity[0], identity[0])]):
+            made = transform(image[None].float(), samples(*box)).double()
+            assert bool((made >= found.low[place]).all())
+            assert bool((made <= found.high[place]).all())
+
+
+def test_a_transformation_derived_from_a_known_one_is_refused():
+    class Turned(Rotation):
+        """A subclass may do anything."""
+
+    with pytest.raises(InputError, match="Rotation, Scaling, Translation"):
+        IntervalEnclosure(Turned())

@@ -197,3 +197,20 @@ def test_mistakes_are_told():
         LayerEnclosure(Brightness()).regions(grey, low + 1, low)
     with pytest.raises(InputError, match="finite"):
         LayerEnclosure(Contrast()).regions(grey, low, low + 1e4)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("scale", [1e-46, 1e-44, 1e-41])
+def test_no_image_of_tiny_numbers_leaves_the_forms_of_sampling(name, scale):
+    low, high = boxes_of(name, 0.1, 4, seeded(2))
+    for image in hard_images().values():
+        check_enclosed(LayerEnclosure(TRANSFORMS[name]), scale * image, low, high)
+
+
+def test_a_transformation_derived_from_a_known_one_is_refused():
+    class Clipped(Brightness):
+        def _apply(self, images, theta):
+            return super()._apply(images, theta).clamp(0, 1)
+
+    with pytest.raises(InputError, match="one of Brightness"):
+        LayerEnclosure(Clipped())

@@ -219,3 +219,22 @@ def test_mistakes_are_told():
         enclosure.regions(image, low.expand(-1, 2), low.expand(-1, 2))
     with pytest.raises(InputError, match="scale"):
         LinearEnclosure(Scaling()).regions(image, low, low + 1)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("scale", [1e-46, 1e-44, 1e-41])
+def test_no_image_of_tiny_numbers_leaves_its_forms(name, scale):
+    for width in (0.0, 0.1):
+        low, high = boxes_of(name, width, 4, seeded(2))
+        low = torch.cat([low, TRANSFORMS[name].identity()[None]])
+        high = torch.cat([high, TRANSFORMS[name].identity()[None] + width])
+        for image in hard_images().values():
+            check_enclosed(LinearEnclosure(TRANSFORMS[name]), scale * image, low, high)
+
+
+def test_a_transformation_derived_from_a_known_one_is_refused():
+    class Turned(Rotation):
+        """A subclass may do anything."""
+
+    with pytest.raises(InputError, match="one of Rotation"):
+        LinearEnclosure(Turned())
