@@ -7,6 +7,7 @@ from lightning_smooth.verify.graph import BoundedNetwork, bounded
 from lightning_smooth.verify.interval import IntervalEnclosure
 from lightning_smooth.verify.layers import LayerEnclosure
 from lightning_smooth.verify.linear import LinearEnclosure
+from lightning_smooth.verify.lirpa import lirpa_bounds
 from lightning_smooth.verify.listing import Listing, listing
 from lightning_smooth.verify.methods import IntervalVerifier, LinearVerifier, SemantifyVerifier
 from lightning_smooth.verify.propagation import interval_bounds, margins
@@ -33,6 +34,7 @@ __all__ = [
     "crown_bounds_of_forms",
     "crown_margins",
     "interval_bounds",
+    "lirpa_bounds",
     "listing",
     "margins",
 ]
