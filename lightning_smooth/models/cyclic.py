@@ -35,6 +35,9 @@ class CyclicConvNet(nn.Module):
     True
     """
 
+    normalize: None = None
+    """It has no layer for it: files of its weights hold none, either."""
+
     def __init__(
         self, in_channels: int = 1, image_size: int = 28, *, num_classes: int = 10
     ) -> None:
