@@ -85,6 +85,7 @@ _ENUMERATED: Final = {
     "IntegerTranslation": ("whole pixels", True),
     "LevelBrightness": ("levels", True),
     "NearestRotation": ("degrees", False),
+    "Occlusion": ("pixels a side", True),
     "Pixelate": ("share of pixels", False),
 }
 """Unit of an attack's size; whether one of just the size of a shell gives an image of it."""

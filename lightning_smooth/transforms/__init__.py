@@ -8,6 +8,7 @@ from lightning_smooth.transforms.compose import Compose
 from lightning_smooth.transforms.geometric import Rotation, Scaling, Shear, Translation
 from lightning_smooth.transforms.kernels import DefocusBlur, MotionBlur
 from lightning_smooth.transforms.nearest import NearestRotation
+from lightning_smooth.transforms.occlusion import Occlusion
 from lightning_smooth.transforms.photometric import (
     Brightness,
     BrightnessContrast,
@@ -35,6 +36,7 @@ __all__ = [
     "LevelBrightness",
     "MotionBlur",
     "NearestRotation",
+    "Occlusion",
     "Parameter",
     "Pixelate",
     "PreBlur",

@@ -83,15 +83,15 @@ class EnumerationCertifier(Certifier):
     Guarantee (`certified`): the model answers `predicted` at every attack of a size of at most
     `radius`, without a probability of error. Attacks are whole shifts, of size their l2 norm in
     pixels; rotations of whole samples, of size their degrees; brightness by whole levels, of size
-    their number; or pixelations, of size their strength. The radius is exact: it stops just short
-    of the smallest attack with another answer, or at `largest`, beyond which nothing is tried. It
-    rests on the deployed model answering as it did here: scores that are equal to within float
-    rounding may be ranked otherwise in a batch of another size. An image with a score that is not
-    finite is one with another answer.
+    their number; square patches anywhere, of size their side; or pixelations, of size their
+    strength. The radius is exact: it stops just short of the smallest attack with another answer,
+    or at `largest`, beyond which nothing is tried. It rests on the deployed model answering as it
+    did here: scores that are equal to within float rounding may be ranked otherwise in a batch of
+    another size. An image with a score that is not finite is one with another answer.
 
     Args:
-        transform: `IntegerTranslation` of any padding, `NearestRotation`, `LevelBrightness` or
-            `Pixelate`.
+        transform: `IntegerTranslation` of any padding, `NearestRotation`, `LevelBrightness`,
+            `Occlusion` or `Pixelate`.
         largest: size of the largest attack that is tried: pixels, degrees of at most 180, levels of
             at most 255, or a strength of at most 1.
         batch_size: images in a forward pass, None to choose.

@@ -18,6 +18,7 @@ from torch import Tensor
 from lightning_smooth.errors import InputError, check_positive
 from lightning_smooth.transforms.base import Transform
 from lightning_smooth.transforms.nearest import NearestRotation, critical_angles, middle_angles
+from lightning_smooth.transforms.occlusion import Occlusion
 from lightning_smooth.transforms.photometric import LevelBrightness
 from lightning_smooth.transforms.pixelate import Pixelate
 from lightning_smooth.transforms.shifts import IntegerTranslation, Padding
@@ -60,7 +61,8 @@ def listing(transform: Transform, size: tuple[int, int], largest: float) -> List
     Args:
         transform: `IntegerTranslation`, attacked by whole pixels, of size their l2 norm;
             `NearestRotation`, of size its degrees, to both sides; `LevelBrightness`, of size its
-            levels, up and down; or `Pixelate`, of size its strength.
+            levels, up and down; `Occlusion`, of size its side, wherever it is; or `Pixelate`, of
+            size its strength.
         size: (height, width) of the images.
         largest: size of the largest attack, above 0; at most `LARGEST` of it, where there is one.
 
@@ -89,10 +91,34 @@ def listing(transform: Transform, size: tuple[int, int], largest: float) -> List
     if isinstance(transform, LevelBrightness):
         steps = np.arange(1.0, math.floor(largest) + 1)
         return _both_ways(steps, steps, attained=True)
+    if isinstance(transform, Occlusion):
+        return _patches(size, largest)
     raise InputError(
         "Expected a transformation with finitely many images, IntegerTranslation, NearestRotation, "
-        f"LevelBrightness or Pixelate, but got {transform!r}: its parameters cannot be tried one "
-        "by one."
+        f"LevelBrightness, Occlusion or Pixelate, but got {transform!r}: its parameters cannot be "
+        "tried one by one."
+    )
+
+
+def _patches(size: tuple[int, int], largest: float) -> Listing:
+    """Every part of an image that a square covers, each by the smallest square that does."""
+    height, width = size
+    theta, sides = [np.zeros((1, 3), dtype=np.int64)], [0]
+    for side in range(1, min(math.floor(largest), max(size)) + 1):
+        x, y = np.meshgrid(np.arange(1 - side, width), np.arange(1 - side, height))
+        theta.append(np.stack([np.full(x.size, side), x.ravel(), y.ravel()], axis=1))
+        sides.append(side)
+    listed = np.concatenate(theta)
+    first, past = listed[:, 1:], listed[:, 1:] + listed[:, :1]
+    shown = np.concatenate([first.clip(min=0), past.clip(max=[width, height])], axis=1)
+    shown[0] = -1  # nothing
+    kept = np.sort(np.unique(shown, axis=0, return_index=True)[1])
+    found = listed[kept]
+    return Listing(
+        theta=torch.from_numpy(found.astype(np.float64)),
+        ends=tuple(int((found[:, 0] <= side).sum()) for side in sides),
+        sizes=tuple(float(side) for side in sides),
+        attained=True,
     )
 
 

@@ -15,6 +15,7 @@ from lightning_smooth.transforms import (
     IntegerTranslation,
     LevelBrightness,
     NearestRotation,
+    Occlusion,
     Pixelate,
 )
 from lightning_smooth.verify import EnumerationCertifier
@@ -24,6 +25,7 @@ CERTIFIERS = {
     "levels": EnumerationCertifier(Pixelate(), 0.8),
     "turns": EnumerationCertifier(NearestRotation(), 40.0),
     "brightness": EnumerationCertifier(LevelBrightness(), 200.0),
+    "patches": EnumerationCertifier(Occlusion(), 5.0),
 }
 
 

@@ -17,6 +17,7 @@ from lightning_smooth.transforms import (
     IntegerTranslation,
     LevelBrightness,
     NearestRotation,
+    Occlusion,
     Pixelate,
     Rotation,
 )
@@ -177,6 +178,33 @@ def test_turns_and_levels_hold_up_to_the_first_that_differs(transform, largest, 
         radii.append(held)
     assert len(set(radii)) > 10
     assert c.radius_unit == transform.parameters[0].unit
+
+
+def test_patches_hold_up_to_the_first_side_that_differs():
+    certifier, radii = EnumerationCertifier(Occlusion(0.5), 4.0), []
+    for seed in range(30):
+        model, image = network(seed), picture(seed)
+        c = certifier(model, image, index=seed)
+        own, exact = answer(model, image), math.inf
+        for side, x, y in itertools.product(range(1, 5), range(-4, 8), range(-4, 8)):
+            covered = image.clone()
+            covered[:, max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)] = 0.5
+            if answer(model, covered) != own:
+                exact = min(exact, side)
+        assert c.radius == (4.0 if math.isinf(exact) else math.nextafter(exact, 0))
+        radii.append(c.radius)
+    assert len(set(radii)) > 2
+    assert c.radius_unit == "pixels a side"
+
+
+def test_every_patch_is_listed_once():
+    found = listing(Occlusion(), (3, 4), 9.0)
+    shown = Occlusion(1.0)(torch.zeros(1, 1, 3, 4), found.theta).flatten(1)
+    assert len({tuple(row.tolist()) for row in shown}) == len(found.theta)
+    # Rectangles that a square makes: those inside, and those cut by the border.
+    assert found.sizes == (0.0, 1.0, 2.0, 3.0, 4.0)
+    assert found.ends[:2] == (1, 13)
+    assert bool((shown[-1] == 1).all() or (shown == 1).all(dim=1).any())
 
 
 @pytest.mark.parametrize(
