@@ -13,10 +13,10 @@ class Occlusion(Transform):
     """A square patch of one value, anywhere.
 
     Convention: the patch covers the columns x to x + side - 1 and the rows y to y + side - 1, as
-    far as they are in the image; all three are rounded to the nearest whole number, halves to the even
-    one. A side of 0 covers nothing. Values stay in [0, 1]. Two of them are not one, so it does not
-    compose; but images are finitely many, to be tried one by one (`verify.EnumerationCertifier`;
-    THEORY section 9). No gradient goes to its parameters.
+    far as they are in the image; all three are rounded to the nearest whole number, halves to the
+    even one. A side of 0 covers nothing. Values stay in [0, 1]. Two of them are not one, so it does
+    not compose; but images are finitely many, to be tried one by one
+    (`verify.EnumerationCertifier`; THEORY section 9). No gradient goes to its parameters.
 
     Source: Mohapatra et al. 2020 (Semantify-NN), occlusion.
 
