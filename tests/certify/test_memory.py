@@ -23,6 +23,7 @@ def peak_megabytes(n):
     return int(done.stdout) / 1024
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource module there")
 def test_memory_does_not_grow_with_n():
     # 1e5 images of 28 x 28 floats would be 299 MB

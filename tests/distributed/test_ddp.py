@@ -94,6 +94,7 @@ def test_two_processes_attack_as_one_does(run, tmp_path):
     assert not (tmp_path / "two" / "attack.parts").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("devices", "limit"), [(2, 3), pytest.param(3, 2, marks=SLOW)])
 def test_processes_that_share_draws_give_the_same_records(run, devices, limit, tmp_path):
     # one image more than is recorded already, and fewer images than processes
@@ -114,6 +115,7 @@ def test_more_processes_than_images_are_a_sentence(run, tmp_path):
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_other_processes_go_on_with_the_records_of_one(run, tmp_path):
     ckpt = f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}"
     command = ["-m", "lightning_smooth", "certify", *BASE, ckpt, f"--output.folder={tmp_path}"]
@@ -122,6 +124,7 @@ def test_other_processes_go_on_with_the_records_of_one(run, tmp_path):
     assert verdicts(tmp_path) == verdicts(run)
 
 
+@pytest.mark.slow
 def test_a_rank_whose_launcher_was_killed_stops_and_the_records_go_on(run, tmp_path):
     ckpt = f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}"
     command = ["-m", "lightning_smooth", "certify", *BASE, ckpt, f"--output.folder={tmp_path}",
@@ -180,6 +183,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_every_rank_step_and_epoch_draws_noise_of_its_own(tmp_path):
     # seed_everything gives the ranks one generator state: without care, one noise
     (tmp_path / "spy.py").write_text(NOISE)
@@ -220,6 +224,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_metrics_gather_across_processes(tmp_path):
     (tmp_path / "gather.py").write_text(METRICS)
     shell(str(tmp_path / "gather.py"), str(tmp_path))

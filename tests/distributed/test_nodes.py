@@ -111,6 +111,7 @@ def alone(tmp_path, monkeypatch):
     return certify
 
 
+@pytest.mark.slow
 def test_two_nodes_with_an_id_have_a_folder_and_the_records_of_one_process(run, alone):
     assert run.name.startswith("torchrun-mine-")
     assert (run / "report" / "index.html").exists()
@@ -131,6 +132,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 def test_processes_with_other_settings_are_a_sentence_and_no_hang(tmp_path):
     (tmp_path / "odd.py").write_text(ODD)
     out = f"--output.folder={tmp_path / 'run'}"

@@ -277,6 +277,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("distributed")
 def test_two_processes_train_the_same_weights(tmp_path):
     names = ["ConsistencyRegularization", "Macer", "SmoothMix", "StabilityTraining"]

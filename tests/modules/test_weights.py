@@ -255,6 +255,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("distributed")
 def test_every_rank_starts_from_the_file(file, tmp_path):
     (tmp_path / "two.py").write_text(TWO)
