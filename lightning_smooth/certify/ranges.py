@@ -6,17 +6,18 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final, Self, get_args
+from typing import Any, ClassVar, Final, Self
 
 import torch
 from torch import Tensor
 
 from lightning_smooth.certify.anchoring import Anchoring
+from lightning_smooth.certify.asked import asked_range
 from lightning_smooth.certify.base import Certifier, sparse
 from lightning_smooth.certify.costs import Costs, full_precision, widths
 from lightning_smooth.errors import InputError, check_count, check_positive
 from lightning_smooth.interpolation.measure import Stored
-from lightning_smooth.maths.coverage import box_norm, check_around, held_radius
+from lightning_smooth.maths.coverage import box_norm, held_radius
 from lightning_smooth.maths.deciding import HELD, NOT_HELD, UNDECIDED, Thresholds
 from lightning_smooth.maths.latent import LatentShift
 from lightning_smooth.maths.radius import gaussian_radius
@@ -103,29 +104,11 @@ class RangeCertifier(Certifier):
                 "lightning_smooth.variation for those that are."
             )
         self.transform = transform
-        self.box = transform.check_box(box)
-        place = dict(zip(transform.names, transform.identity().tolist(), strict=True))
-        self.identity = [place[name] for name in self.box]
-        check_around(list(self.box.values()), self.identity)
-        if not 1 <= len(self.box) <= 2:
-            raise InputError(f"Expected `box` to have one or two ranges, but got {self.box}.")
-        self.radii = tuple(sorted({float(radius) for radius in radii}))
-        if not self.radii or not 0 <= self.radii[0] <= self.radii[-1] <= 1:
-            raise InputError(
-                f"Expected `radii` to be one or more parts of the box, from 0 to 1, but got "
-                f"{list(radii)}: give the range itself in `box`."
-            )
+        self.box, self.identity, self.radii = asked_range(transform, box, radii, stored)
         self.reach = check_positive("reach", reach)
         self.anchors = check_count("anchors", anchors)
         self.n0, self.n = check_count("n0", n0), check_count("n", n)
         self.stray = check_positive("stray", stray)
-        if stored not in get_args(Stored):
-            raise InputError(f"Expected `stored` to be exact, float32 or uint8, got {stored!r}.")
-        if stored == "uint8" and not transform.keeps_range:
-            raise InputError(
-                f"Expected a transformation that keeps images in [0, 1] with stored='uint8', but "
-                f"got {transform!r}: bytes hold nothing beyond."
-            )
         self.stored: Stored = stored
         self._rule = Looks(self.n, self.alpha / self.anchors)
         most = gaussian_radius(self._rule.running(self._rule.sizes), 1.0)

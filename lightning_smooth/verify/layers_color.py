@@ -95,20 +95,27 @@ def _products(values: Tensor, shift: Bounds, log_gain: Bounds) -> list[Line]:
         (1.0, ((least, small), (most, large))),
         (-1.0, ((most, small), (least, large))),
     ):
-        best: tuple[Tensor, Tensor, Tensor] | None = None
-        for gain, value in pairs:
-            # gain s + value g - gain value, with g bounded from the side that value asks for
-            below = sign * value >= 0
-            slope = value * torch.where(below, tangent, secant)
-            at = gain * (center - value) + value * torch.where(below, tangent, chord)
-            found = at, gain.expand_as(at), slope
-            if best is not None:
-                better = sign * at >= sign * best[0]
-                found = tuple(torch.where(better, *p) for p in zip(found, best, strict=True))  # type: ignore[assignment]
-            best = found
-        assert best is not None
-        sides.append(Line(torch.stack(best[1:], dim=1), best[0]))
+        one, other = (
+            _product(gain, value, center, sign, (tangent, secant, chord)) for gain, value in pairs
+        )
+        better = sign * other[0] >= sign * one[0]
+        at, *slopes = (torch.where(better, *both) for both in zip(other, one, strict=True))
+        sides.append(Line(torch.stack(slopes, dim=1), at))
     return sides
+
+
+def _product(
+    gain: Tensor, value: Tensor, center: Tensor, sign: float, curve: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gain s + value g - gain value: at the centre, and its slopes in both parameters.
+
+    g = exp is bounded by its tangent or its secant, from the side that the sign of value asks for.
+    """
+    tangent, secant, chord = curve
+    below = sign * value >= 0
+    slope = value * torch.where(below, tangent, secant)
+    at = gain * (center - value) + value * torch.where(below, tangent, chord)
+    return at, gain.expand_as(at), slope
 
 
 def turned(transform: Hue, image: Tensor, low: Tensor, high: Tensor) -> Forms:

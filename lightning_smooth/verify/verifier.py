@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Self, get_args
 
 from torch import Tensor, nn
 
+from lightning_smooth.certify.asked import asked_range
 from lightning_smooth.certify.base import Certifier
 from lightning_smooth.errors import InputError, SoundnessError, check_count, check_positive
 from lightning_smooth.interpolation.measure import Stored
-from lightning_smooth.maths.coverage import check_around, held_radius
+from lightning_smooth.maths.coverage import held_radius
 from lightning_smooth.maths.deciding import HELD, NOT_HELD, UNDECIDED
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.smoothing.laws import NoNoise
@@ -86,30 +87,13 @@ class BoxVerifier(Certifier):
                 "there are no bounds."
             )
         self.enclosure, self.transform = enclosure, enclosure.transform
-        self.box = self.transform.check_box(box)
-        place = dict(zip(self.transform.names, self.transform.identity().tolist(), strict=True))
-        self.identity = [place[name] for name in self.box]
-        check_around(list(self.box.values()), self.identity)
-        if not 1 <= len(self.box) <= 2:
-            raise InputError(f"Expected `box` to have one or two ranges, but got {self.box}.")
-        self.radii = tuple(sorted({float(radius) for radius in radii}))
-        if not self.radii or not 0 <= self.radii[0] <= self.radii[-1] <= 1:
-            raise InputError(
-                f"Expected `radii` to be one or more parts of the box, from 0 to 1, but got "
-                f"{list(radii)}: give the range itself in `box`."
-            )
+        self.box, self.identity, self.radii = asked_range(self.transform, box, radii, stored)
         for name, value, known in (
-            ("stored", stored, get_args(Stored)),
             ("bound", bound, get_args(Bound)),
             ("intermediate", intermediate, get_args(Intermediate)),
         ):
             if value not in known:
                 raise InputError(f"Expected `{name}` to be one of {known}, but got {value!r}.")
-        if stored == "uint8" and not self.transform.keeps_range:
-            raise InputError(
-                f"Expected a transformation that keeps images in [0, 1] with stored='uint8', but "
-                f"got {self.transform!r}: bytes hold nothing beyond."
-            )
         self.stored: Stored = stored
         self.parts, self.boxes = check_count("parts", parts), check_count("boxes", boxes)
         self.seconds = None if seconds is None else check_positive("seconds", seconds)
