@@ -58,7 +58,8 @@ def _imported(name: str) -> ModuleType:
     except (ImportError, AttributeError) as error:  # its 0.3 fails so beside numpy 2
         raise InputError(
             f"Expected auto_LiRPA to be installed for `lirpa_bounds`, but importing {name} gave "
-            f"{type(error).__name__}: {error}. Its release 0.3 does not import beside numpy 2; "
-            "take its development version without its pin of torch: pip install --no-deps "
+            f"{type(error).__name__}: {error}. Its release 0.3 does not import beside numpy 2 and "
+            "torch 2 (`scripts/compare_lirpa --python` runs it in another interpreter); its "
+            "development version does, without its pin of torch: pip install --no-deps "
             "git+https://github.com/Verified-Intelligence/auto_LiRPA, and whatever it then lacks."
         ) from error
