@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 from safetensors.torch import save_file
 from torch import Tensor
@@ -195,9 +196,18 @@ class WGANTraining(pl.LightningModule):
     @contextmanager
     def _step(self, optimizer: Any) -> Iterator[None]:
         """Learn one network's weights alone, within; then step."""
+        strategy = self.trainer.strategy
         self.toggle_optimizer(optimizer)
         optimizer.zero_grad()
-        yield
+        if isinstance(strategy, DDPStrategy):
+            # DDP waits for a gradient of every weight, of which each pass back has one network's.
+            with strategy.block_backward_sync():
+                yield
+            for group in optimizer.param_groups:
+                for weight in group["params"]:
+                    weight.grad = strategy.reduce(weight.grad)
+        else:
+            yield
         optimizer.step()
         self.untoggle_optimizer(optimizer)
 
