@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
+import torch
+
 from lightning_smooth.errors import InputError
 from lightning_smooth.interpolation.measure import Stored
 from lightning_smooth.maths.coverage import check_around
@@ -17,12 +19,12 @@ class Asked(NamedTuple):
 
     Attributes:
         box: (least, greatest) of each parameter that is attacked, in the transformation's order.
-        identity: of each of them, what changes nothing.
+        identity: of each of them, what changes nothing; None of a place (`Parameter.place`).
         radii: parts of the box to decide, ascending.
     """
 
     box: Box
-    identity: list[float]
+    identity: list[float | None]
     radii: tuple[float, ...]
 
 
@@ -31,20 +33,30 @@ def asked_range(transform: Transform, box: Box, radii: Sequence[float], stored: 
 
     Args:
         transform: what an attack does to images.
-        box: (least, greatest) of one or two of its parameters, around its identity.
+        box: (least, greatest) of one or two of its parameters, around its identity, and of places.
         radii: parts of the box to decide, in [0, 1].
         stored: how an attack may store its image.
 
     Raises:
-        InputError: the box does not fit the transformation or is not around its identity, a radius
-            is out of its range, or images cannot be stored so.
+        InputError: the box does not fit the transformation or is not around its identity, float32
+            rounds one of its ends to another whole number, a radius is out of its range, or images
+            cannot be stored so.
     """
     box = transform.check_box(box)
-    place = dict(zip(transform.names, transform.identity().tolist(), strict=True))
-    identity = [place[name] for name in box]
+    identity = [
+        None if p.place else float(p.identity) for p in transform.parameters if p.name in box
+    ]
     check_around(list(box.values()), identity)
-    if not 1 <= len(box) <= 2:
-        raise InputError(f"Expected `box` to have one or two ranges, but got {box}.")
+    if not 1 <= len(identity) - identity.count(None) <= 2:
+        raise InputError(f"Expected `box` to have one or two ranges beside places, but got {box}.")
+    for parameter in transform.parameters:
+        for end in box.get(parameter.name, ()):
+            single = torch.tensor(end, dtype=torch.float32).item()
+            if parameter.whole and round(single) != round(end):
+                raise InputError(
+                    f"Expected the range of `{parameter.name}` to end where float32 finds the same "
+                    f"whole number, {round(end)}, but got {end!r}: move it away from the half."
+                )
     wanted = tuple(sorted({float(radius) for radius in radii}))
     if not wanted or not 0 <= wanted[0] <= wanted[-1] <= 1:
         raise InputError(

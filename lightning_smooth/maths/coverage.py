@@ -1,7 +1,9 @@
 """How much of a box of parameters is covered by smaller boxes, in each of which a class is held.
 
 An attack theta has the norm max over parameters of (theta - identity) / (end - identity), with the
-end of the box on its side: 1 is the box itself.
+end of the box on its side: 1 is the box itself. A parameter whose identity is None is a place: it
+says where something is done, which is nothing if all others are at their identity. It does not
+count, and attacks of a norm are those at all places of the box.
 """
 
 from __future__ import annotations
@@ -23,8 +25,14 @@ Ends = Sequence[tuple[float, float]]
 Range = tuple[tuple[float, ...], tuple[float, ...]]
 """(least, greatest) parameters of a box."""
 
+Origin = Sequence[float | None]
+"""The parameters that change nothing; None for places."""
 
-def box_norm(low: ArrayLike, high: ArrayLike, box: Ends, identity: Sequence[float]) -> Array:
+Flags = Sequence[bool]
+"""Which of the parameters are something."""
+
+
+def box_norm(low: ArrayLike, high: ArrayLike, box: Ends, identity: Origin) -> Array:
     """The least norm of an attack in each of N boxes; infinite where none is in `box`.
 
     Args:
@@ -41,6 +49,8 @@ def box_norm(low: ArrayLike, high: ArrayLike, box: Ends, identity: Sequence[floa
 
     >>> box_norm([[-10.0], [5.0]], [[10.0], [40.0]], [(-30.0, 20.0)], [0.0])
     array([0.  , 0.25])
+    >>> box_norm([[2.0, 9.0]], [[2.0, 9.0]], [(0.0, 5.0), (0.0, 27.0)], [0.0, None])
+    array([0.4])
     """
     lows, highs = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
     check_around(box, identity)
@@ -50,6 +60,9 @@ def box_norm(low: ArrayLike, high: ArrayLike, box: Ends, identity: Sequence[floa
         )
     norm = np.zeros(len(lows))
     for place, ((least, most), origin) in enumerate(zip(box, identity, strict=True)):
+        if origin is None:
+            norm[(lows[:, place] > most) | (highs[:, place] < least)] = np.inf
+            continue
         above, below = lows[:, place] - origin, origin - highs[:, place]
         for beyond, reach in ((above, most - origin), (below, origin - least)):
             away = beyond > 0
@@ -58,7 +71,7 @@ def box_norm(low: ArrayLike, high: ArrayLike, box: Ends, identity: Sequence[floa
     return np.where(norm > 1, np.inf, norm)
 
 
-def covered_radius(low: ArrayLike, high: ArrayLike, box: Ends, identity: Sequence[float]) -> float:
+def covered_radius(low: ArrayLike, high: ArrayLike, box: Ends, identity: Origin) -> float:
     """The largest r, at most 1, such that every attack of a norm below r is in one of N boxes.
 
     Boxes are closed. At 1 the whole box is covered, its faces included.
@@ -103,14 +116,14 @@ def held_radius(
     covers: Sequence[Range],
     uncovered: Sequence[Range],
     box: Ends,
-    identity: Sequence[float],
+    identity: Origin,
     most: float,
 ) -> float | None:
     """The radius of a class that is held in some boxes and not shown in others, at most `most`.
 
     Boxes are closed. Where two share a point, and what is done there is the same in both, one that
     is covered is enough; but a box that is a single value of a parameter (of a transformation with
-    finitely many results) has that value to itself.
+    finitely many results), of one that is no place, has that value to itself.
 
     Args:
         covers: (least, greatest) parameters of each box where it is held.
@@ -128,7 +141,7 @@ def held_radius(
     >>> held_radius([((0.0,), (5.0,))], [((0.0,), (0.0,))], [(0.0, 10.0)], [0.0], 1.0) is None
     True
     """
-    alone = [(low, high) for low, high in uncovered if _thin(low, high, box)]
+    alone = [(low, high) for low, high in uncovered if _thin(low, high, box, identity)]
     held = any(_inside(identity, low, high) for low, high in covers)
     if not held or any(_inside(identity, low, high) for low, high in alone):
         return None
@@ -142,13 +155,36 @@ def held_radius(
     return min(radius if radius == 1.0 else radius * (1 - _FLOAT32), most)
 
 
-def _thin(low: Sequence[float], high: Sequence[float], box: Ends) -> bool:
-    """Whether a box is a single value of a parameter that has a range."""
-    return any(a == b and least < most for a, b, (least, most) in zip(low, high, box, strict=True))
+def rounding_to(low: Sequence[float], high: Sequence[float], box: Ends, whole: Flags) -> Range:
+    """The real parameters of a box that round to those of a box of whole numbers.
+
+    Args:
+        low: (P,) least parameters, whole numbers where `whole` says so.
+        high: (P,) greatest.
+        box: of all attacks.
+        whole: (P,) whether a parameter is rounded to the nearest whole number. Of those it is the
+            closed range, with halves that round away from it.
+
+    >>> rounding_to([3.0, 0.5], [5.0, 0.7], [(0.0, 5.0), (0.0, 1.0)], [True, False])
+    ((2.5, 0.5), (5.0, 0.7))
+    """
+    ends = [
+        (max(least, a - 0.5), min(b + 0.5, most)) if rounded else (a, b)
+        for a, b, (least, most), rounded in zip(low, high, box, whole, strict=True)
+    ]
+    return tuple(a for a, _ in ends), tuple(b for _, b in ends)
 
 
-def _inside(point: Sequence[float], low: Sequence[float], high: Sequence[float]) -> bool:
-    return all(a <= x <= b for a, x, b in zip(low, point, high, strict=True))
+def _thin(low: Sequence[float], high: Sequence[float], box: Ends, identity: Origin) -> bool:
+    """Whether a box is a single value of a parameter that has a range, and is no place."""
+    return any(
+        a == b and least < most and at is not None
+        for a, b, (least, most), at in zip(low, high, box, identity, strict=True)
+    )
+
+
+def _inside(point: Origin, low: Sequence[float], high: Sequence[float]) -> bool:
+    return all(x is None or a <= x <= b for a, x, b in zip(low, point, high, strict=True))
 
 
 def _run(flags: NDArray[np.bool_]) -> tuple[int, int]:
@@ -157,14 +193,21 @@ def _run(flags: NDArray[np.bool_]) -> tuple[int, int]:
     return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
 
 
-def check_around(box: Ends, identity: Sequence[float]) -> None:
+def check_around(box: Ends, identity: Origin) -> None:
     """Check that a box of attacks is around the identity, and more than a point.
 
     Raises:
-        InputError: it is not.
+        InputError: it is not, or all that it has is places.
     """
-    around = all(low <= at <= high for (low, high), at in zip(box, identity, strict=True))
-    if not around or all(low == high for low, high in box):
+    ends = [(low, at, high) for (low, high), at in zip(box, identity, strict=True)]
+    changed = [(low, at, high) for low, at, high in ends if at is not None]
+    if ends and not changed:
+        raise InputError(
+            f"Expected ranges of how much is changed, and not only of where, but got {list(box)}: "
+            "by themselves places change nothing."
+        )
+    around = all(low <= at <= high for low, at, high in changed)
+    if not around or all(low == high for low, _, high in changed):
         raise InputError(
             f"Expected ranges around {list(identity)}, where nothing is changed, and one that is "
             f"more than a point, but got {list(box)}."

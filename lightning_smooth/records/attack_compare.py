@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lightning_smooth.errors import InputError
-from lightning_smooth.maths.coverage import box_norm
+from lightning_smooth.maths.coverage import Origin, box_norm
 from lightning_smooth.records.attack import AttackOutcome
 from lightning_smooth.records.attack_runs import AttackRun
 from lightning_smooth.records.certificate import Certificate
@@ -160,8 +160,9 @@ def _ball(radius: float, certifier: Mapping[str, Any], unit: str) -> tuple[float
     if unit != "box":
         return radius, ""
     ends, identity, _ = _certified_box(certifier)
-    # In a norm of ranges a ball reaches as far as the box around it.
-    around = {n: (o - radius, o + radius) for n, o in zip(ends, identity, strict=True)}
+    # In a norm of ranges a ball reaches as far as the box around it; that of places is around 0.
+    origins = [o or 0.0 for o in identity]
+    around = {n: (o - radius, o + radius) for n, o in zip(ends, origins, strict=True)}
     return _reach(around, certifier, unit)
 
 
@@ -176,7 +177,7 @@ def _reach(attacked: Ends, certifier: Mapping[str, Any], unit: str) -> tuple[flo
     beyond = [name for name in attacked if name not in names]
     if beyond:
         return None, f"{beyond[0]} is not certified"
-    sides = [attacked.get(n, (o, o)) for n, o in zip(names, identity, strict=True)]
+    sides = [attacked.get(n, (o or 0.0,) * 2) for n, o in zip(names, identity, strict=True)]
     corners = [list(corner) for corner in itertools.product(*sides)]
     if unit != "box":
         return max(math.hypot(*corner) for corner in corners), ""
@@ -186,7 +187,7 @@ def _reach(attacked: Ends, certifier: Mapping[str, Any], unit: str) -> tuple[flo
 
 def _certified_box(
     certifier: Mapping[str, Any],
-) -> tuple[dict[str, tuple[float, float]], list[float], float]:
+) -> tuple[dict[str, tuple[float, float]], Origin, float]:
     """The box that a radius is a part of, its identity, and what the norm in it is multiplied by.
 
     A range is certified as far as it goes; of a box that laws of noise certify, every multiple may
@@ -198,7 +199,8 @@ def _certified_box(
     ends = {str(n): (scale * float(low), scale * float(high)) for n, (low, high) in box.items()}
     if not ends:
         raise KeyError("box")
-    identity = [float(o) for o in certifier["identity"]] if covered else [0.0] * len(ends)
+    own = certifier["identity"] if covered else [0.0] * len(ends)
+    identity = [None if o is None else float(o) for o in own]
     return ends, identity, scale
 
 

@@ -8,10 +8,10 @@ above the cost, and the radius that the cells make, are computed anew.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from lightning_smooth.errors import RecordError
-from lightning_smooth.maths.coverage import Range, check_around, held_radius
+from lightning_smooth.maths.coverage import Origin, Range, check_around, held_radius
 from lightning_smooth.maths.deciding import HELD, NOT_HELD, UNDECIDED
 from lightning_smooth.maths.radius import gaussian_radius
 from lightning_smooth.maths.sequential import Looks
@@ -122,8 +122,14 @@ def _bound(rule: Looks, anchor: Anchor, box: Sequence[tuple[float, float]]) -> f
     return bound
 
 
-def ranges_asked(c: Certificate) -> tuple[list[tuple[float, float]], list[float], list[float]]:
+def ranges_asked(
+    c: Certificate, places: Collection[str] = ()
+) -> tuple[list[tuple[float, float]], Origin, list[float]]:
     """The box of attacks, its identity and the radii that a certificate's settings name.
+
+    Args:
+        c: the certificate.
+        places: names of the parameters that have no identity; all others have one.
 
     Raises:
         RecordError: they are not there, or contradict each other.
@@ -134,8 +140,11 @@ def ranges_asked(c: Certificate) -> tuple[list[tuple[float, float]], list[float]
         if not isinstance(box, Mapping) or not isinstance(radii, Sequence) or not radii:
             raise TypeError
         ends = [(float(low), float(high)) for low, high in box.values()]
-        at, parts = [float(x) for x in identity or ()], [float(r) for r in radii]
+        at = [None if x is None else float(x) for x in identity or ()]
+        parts = [float(r) for r in radii]
         if len(at) != len(ends) or not all(0 <= r <= 1 for r in parts):
+            raise ValueError
+        if [x is None for x in at] != [name in places for name in box]:
             raise ValueError
         check_around(ends, at)
         if any(len(low) != len(ends) for low, _ in c.uncovered):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from lightning_smooth.errors import RecordError
-from lightning_smooth.maths.coverage import box_norm, held_radius
+from lightning_smooth.maths.coverage import Ends, Flags, Origin, box_norm, held_radius, rounding_to
 from lightning_smooth.maths.deciding import HELD, NOT_HELD, UNDECIDED
 from lightning_smooth.records.audit_methods import Recomputed, Verdict, audits, number
 from lightning_smooth.records.audit_range import ranges_asked
@@ -23,6 +23,12 @@ _CHOICES: Final = {
     "bound": ("interval", "crown"),
     "intermediate": ("interval", "crown"),
 }
+
+_WHOLE: Final = {"Occlusion": ("side", "x", "y")}
+"""Parameters that a transformation rounds to whole numbers."""
+
+_PLACES: Final = {"Occlusion": ("x", "y")}
+"""Parameters that say where something is done, and have no identity."""
 
 
 @audits("interval")
@@ -52,7 +58,12 @@ def _verified(c: Certificate, *, bounds: Sequence[str]) -> Recomputed:
     classes = _count(c.parameters, "classes", "parameters")
     if not 0 <= c.candidate < classes:
         raise RecordError(f"The answer {c.candidate!r} is none of {classes} classes.")
-    box, identity, radii = ranges_asked(c)
+    name = str(c.parameters.get("transform")).partition("(")[0]
+    box, identity, radii = ranges_asked(c, _PLACES.get(name, ()))
+    rounds = [one for one in c.parameters["box"] if one in _WHOLE.get(name, ())]
+    if c.parameters.get("whole", []) != rounds:
+        raise RecordError(f"`whole` is {c.parameters.get('whole')!r}, not {rounds} of {name!r}.")
+    whole = [one in rounds for one in c.parameters["box"]]
     for low, high in c.uncovered:
         inside = all(
             least <= a <= b <= most for a, b, (least, most) in zip(low, high, box, strict=True)
@@ -61,10 +72,10 @@ def _verified(c: Certificate, *, bounds: Sequence[str]) -> Recomputed:
             raise RecordError(f"{(low, high)!r} is uncovered, which is not in the box {box!r}.")
     ends = tuple(low for low, _ in box), tuple(high for _, high in box)
     held = held_radius([ends], c.uncovered, box, identity, max(radii))
-    nearest = _nearest(c, box, identity, classes)
+    nearest = _nearest(c, box, identity, whole, classes)
     if held is not None and held > nearest:
         raise RecordError(f"An answer at the norm {nearest!r} contradicts those held to {held!r}.")
-    _check_counts(c, sum(low < high for low, high in box), held or 0.0)
+    _check_counts(c, box, whole, held or 0.0)
     decisions = {repr(radius): _decision(radius, held, nearest) for radius in radii}
     verdict = Verdict(certified=held is not None, radius=held or 0.0, decisions=decisions)
     return Recomputed(p_lower=0.0, conclude=lambda p: verdict, radius_unit="box")
@@ -73,12 +84,10 @@ def _verified(c: Certificate, *, bounds: Sequence[str]) -> Recomputed:
 def _decision(radius: float, held: float | None, nearest: float) -> str:
     if held is not None and held >= radius:
         return HELD
-    return NOT_HELD if nearest < radius else UNDECIDED
+    return NOT_HELD if nearest < radius or nearest == radius == 1 else UNDECIDED
 
 
-def _nearest(
-    c: Certificate, box: Sequence[tuple[float, float]], identity: Sequence[float], classes: int
-) -> float:
+def _nearest(c: Certificate, box: Ends, identity: Origin, whole: Flags, classes: int) -> float:
     """Norm of the nearest counterexample; infinite where there is none."""
     names = [*c.parameters["box"]]
     own = {"nearest", "nearest_class", *(f"nearest_{name}" for name in names)}
@@ -87,7 +96,10 @@ def _nearest(
     norm = number(c.measured, "nearest", where="measured")
     answer = number(c.measured, "nearest_class", where="measured")
     theta = [number(c.measured, f"nearest_{name}", where="measured") for name in names]
-    found = float(box_norm([theta], [theta], box, identity)[0])
+    if any(rounded and x != int(x) for x, rounded in zip(theta, whole, strict=True)):
+        raise RecordError(f"The answer at {theta} is not at whole numbers.")
+    low, high = rounding_to(theta, theta, box, whole)
+    found = float(box_norm([low], [high], box, identity)[0])
     if not math.isclose(norm, found, rel_tol=1e-9, abs_tol=1e-12):
         raise RecordError(f"The norm of the answer at {theta} is {found!r}, not {norm!r}.")
     if answer == c.candidate or answer != int(answer) or not -1 <= answer < classes:
@@ -95,7 +107,7 @@ def _nearest(
     return norm
 
 
-def _check_counts(c: Certificate, axes: int, held_to: float) -> None:
+def _check_counts(c: Certificate, box: Ends, whole: Flags, held_to: float) -> None:
     """Check the parts that were examined: halves of others, of which there were some first."""
     examined, held, timed_out, depth = (
         _count(c.measured, name, "measured") for name in ("boxes", "held", "timed_out", "depth")
@@ -105,14 +117,17 @@ def _check_counts(c: Certificate, axes: int, held_to: float) -> None:
         raise RecordError(
             f"{held} of {examined} parts were held, of at most {most}, up to {held_to!r}."
         )
+    first = math.prod(
+        min(parts, round(high) - round(low) + 1) if rounded else parts
+        for (low, high), rounded in zip(box, whole, strict=True)
+        if low < high
+    )
     # Of every depth down to it there was a part, and no more than halving makes.
-    if depth >= max(examined, 1) or (
-        depth < 64 and examined > parts**axes * (2 ** (depth + 1) - 1)
-    ):
+    if depth >= max(examined, 1) or (depth < 64 and examined > first * (2 ** (depth + 1) - 1)):
         raise RecordError(f"{examined} parts of a range of {parts} are not halved {depth} times.")
     # All of the range is held: each part that was not is its two halves.
-    if not c.uncovered and examined != 2 * held - parts**axes:
-        raise RecordError(f"{held} parts of {examined} do not make up a range of {parts} parts.")
+    if not c.uncovered and examined != 2 * held - first:
+        raise RecordError(f"{held} parts of {examined} do not make up a range of {first} parts.")
     if timed_out > (c.parameters.get("seconds") is not None):
         raise RecordError("The time ended the search, which had no limit.")
 

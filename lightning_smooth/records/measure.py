@@ -56,7 +56,12 @@ def measure(unit: str, certifier: Mapping[str, Any]) -> Measure:
     laws, target = (_part(certifier, name) for name in ("laws", "target"))
     transform = str(certifier.get("transform", "attack"))
     if unit == "box" and (covered := attacked_range(certifier)):
-        ends = boxed(covered)
+        identity = certifier.get("identity")
+        known = identity if isinstance(identity, list) else []
+        places = {name for name, at in zip(covered, known, strict=False) if at is None}
+        ends = boxed({name: reach for name, reach in covered.items() if name not in places})
+        if places:
+            ends += f", anywhere in {boxed({n: r for n, r in covered.items() if n in places})}"
         attacks = f"{transform} within {{r}} times the range ({ends})"
         axis = f"part of the range: {ends}"
         return Measure(unit, axis, attacks, "times the range", of_range=True)

@@ -34,6 +34,9 @@ class Parameter:
         high: largest value allowed.
         positive: whether `low` itself is not allowed.
         whole: whether values are rounded to whole numbers when they are applied.
+        place: whether it says where, and not how much: at the identity of all others it changes
+            nothing, whatever its value. It counts in no norm of an attack; `identity` is then what
+            it is where no value is given.
         usual: a range that experiments take, for contact sheets and tests.
     """
 
@@ -44,6 +47,7 @@ class Parameter:
     high: float = math.inf
     positive: bool = False
     whole: bool = False
+    place: bool = False
     usual: tuple[float, float] = (-1.0, 1.0)
 
     def allows(self, value: float) -> bool:

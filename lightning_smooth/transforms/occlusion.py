@@ -14,9 +14,10 @@ class Occlusion(Transform):
 
     Convention: the patch covers the columns x to x + side - 1 and the rows y to y + side - 1, as
     far as they are in the image; all three are rounded to the nearest whole number, halves to the
-    even one. A side of 0 covers nothing. Values stay in [0, 1]. Two of them are not one, so it does
-    not compose; but images are finitely many, to be tried one by one
-    (`verify.EnumerationCertifier`; THEORY section 9). No gradient goes to its parameters.
+    even one. A side of 0 covers nothing, wherever it is: x and y are places. Values stay in [0, 1].
+    Two of them are not one, so it does not compose; but images are finitely many, to be tried one
+    by one (`verify.EnumerationCertifier`; THEORY section 9), or some at once
+    (`verify.SemantifyVerifier`). No gradient goes to its parameters.
 
     Source: Mohapatra et al. 2020 (Semantify-NN), occlusion.
 
@@ -29,8 +30,8 @@ class Occlusion(Transform):
 
     parameters = (
         Parameter(name="side", unit="pixels a side", whole=True, low=0.0, usual=(0.0, 5.0)),
-        Parameter(name="x", unit="whole pixels", whole=True, usual=(0.0, 4.0)),
-        Parameter(name="y", unit="whole pixels", whole=True, usual=(0.0, 4.0)),
+        Parameter(name="x", unit="whole pixels", whole=True, place=True, usual=(0.0, 4.0)),
+        Parameter(name="y", unit="whole pixels", whole=True, place=True, usual=(0.0, 4.0)),
     )
 
     def __init__(self, value: float = 0.0) -> None:

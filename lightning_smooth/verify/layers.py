@@ -2,7 +2,8 @@
 
 Source: Mohapatra, Weng, Chen, Liu, Daniel, "Towards verifying robustness of neural networks against
 a family of semantic perturbations", CVPR 2020; THEORY section 9. What is linear in the parameters
-is exact; the rest is in `layers_color` and `layers_sampling`, with the reasons why it holds.
+is exact; the rest is in `layers_color`, `layers_sampling` and `layers_occlusion`, with the reasons
+why it holds.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ from lightning_smooth.interpolation.boxes import checked_range
 from lightning_smooth.transforms.base import Transform
 from lightning_smooth.transforms.color import Hue, Saturation
 from lightning_smooth.transforms.geometric import Rotation, Scaling, Translation
+from lightning_smooth.transforms.occlusion import Occlusion
 from lightning_smooth.transforms.photometric import Brightness, BrightnessContrast, Contrast
 from lightning_smooth.verify.enclosure import Enclosure
 from lightning_smooth.verify.layers_color import adjusted, saturated, turned
+from lightning_smooth.verify.layers_occlusion import occluded, rounded
 from lightning_smooth.verify.layers_sampling import sampled
 from lightning_smooth.verify.linear_forms import Forms, checked_image, parameter_forms
 from lightning_smooth.verify.regions import ParameterForms
 
 _ADJUSTED: Final = (Brightness, Contrast, BrightnessContrast)
 _SAMPLED: Final = (Rotation, Scaling, Translation)
-_KNOWN: Final = (*_ADJUSTED, Saturation, Hue, *_SAMPLED)
+_KNOWN: Final = (*_ADJUSTED, Saturation, Hue, *_SAMPLED, Occlusion)
 _CHUNK: Final = 1 << 18
 """Values of pixels that are worked on at once."""
 
@@ -38,6 +41,8 @@ class LayerEnclosure(Enclosure):
     of `Contrast` and `Saturation` are a tangent and a secant, those of `BrightnessContrast` have
     McCormick's term of the two widths on top. `Hue` has the best lines. `Rotation`, `Scaling` and
     `Translation` are relaxed weight by weight, so that they are looser than `LinearEnclosure`.
+    Those of `Occlusion` are in the whole numbers that parameters are rounded to, over a box of
+    these: the image itself, if that is one patch.
 
     Args:
         transform: one of these.
@@ -59,6 +64,8 @@ class LayerEnclosure(Enclosure):
         """See `Enclosure.regions`."""
         image = checked_image(image)
         low, high = checked_range(self.transform, low, high)
+        if isinstance(self.transform, Occlusion):
+            low, high = rounded(low, high)
         if isinstance(self.transform, (Hue, Saturation)):
             self.transform(image[None], low[:1])  # the image's channels are checked
         size = max(1, _CHUNK // image.numel())
@@ -72,4 +79,6 @@ class LayerEnclosure(Enclosure):
             return saturated(image, low, high)
         if isinstance(self.transform, Hue):
             return turned(self.transform, image, low, high)
+        if isinstance(self.transform, Occlusion):
+            return occluded(self.transform, image, low, high)
         return sampled(self.transform, image, low, high)

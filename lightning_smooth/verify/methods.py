@@ -118,7 +118,9 @@ class SemantifyVerifier(BoxVerifier):
     Args:
         transform: what an attack does to images, one that `LayerEnclosure` knows.
         box: (least, greatest) of each parameter that is attacked, one or two, around its identity;
-            `{brightness: [-0.2, 0.2]}`.
+            `{brightness: [-0.2, 0.2]}`. Places come on top: patches of up to 5 pixels a side,
+            anywhere in an image of 28 x 28 pixels or over its border, are those of
+            `{side: [0, 5], x: [-4, 27], y: [-4, 27]}`, of which a radius is a part of the side.
         radii: see `BoxVerifier`, as for all that follows.
         stored: how an attack may store its image.
         parts: equal parts along each parameter that the range is cut into first.

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lightning_smooth.errors import InputError
 from lightning_smooth.interpolation.measure import Stored
-from lightning_smooth.maths.coverage import box_norm
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.smoothing.plans import Plan, T, Tally, votes
 from lightning_smooth.smoothing.smoothed import SmoothedClassifier, evaluating
@@ -175,7 +174,7 @@ class Search:
         centers = [part.center for part in asked]
         if not centers:
             return
-        norms = box_norm(centers, centers, parts.box, parts.identity).tolist()
+        norms = parts.norms([(center, center) for center in centers])
         for start in range(0, len(centers), _TRIED):
             rows = slice(start, start + _TRIED)
             answers = self._answers(self._theta(centers[rows]))

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_smooth.maths.coverage import Ends, Range, box_norm
+from lightning_smooth.maths.coverage import Ends, Flags, Origin, Range, box_norm, rounding_to
 
 _BEYOND: Final = 2.0**-20
 """How much farther than the largest radius is looked, so that a radius, reduced, reaches it."""
@@ -33,9 +33,10 @@ class Part:
     Attributes:
         norm: the least of its attacks.
         serial: parts that were made earlier come first.
-        low: its least parameters.
+        low: its least parameters; whole numbers, of those that are rounded to some.
         high: its greatest.
         depth: how many times it was halved.
+        center: its middle, whole where parameters are.
     """
 
     norm: float
@@ -43,11 +44,7 @@ class Part:
     low: tuple[float, ...]
     high: tuple[float, ...]
     depth: int
-
-    @property
-    def center(self) -> tuple[float, ...]:
-        """Its middle."""
-        return tuple((least + most) / 2 for least, most in zip(self.low, self.high, strict=True))
+    center: tuple[float, ...]
 
 
 class Splitting:
@@ -56,25 +53,33 @@ class Splitting:
     A part that is handed out must come back by `hold` or `split`. Whatever was not held, however
     the search ended, is in `uncovered`.
 
+    Where parameters are rounded to whole numbers, parts are of these, from one to another, and cut
+    between two; a part of one number is not cut any more. Norms, and what is uncovered, are of all
+    real parameters that round to them.
+
     Args:
         box: of all attacks, around `identity`.
-        identity: (P,) the parameters that change nothing.
+        identity: (P,) the parameters that change nothing; None for places.
         radii: parts of the box that are asked about; nothing is examined beyond the largest.
-        parts: equal parts along each parameter that there are first.
+        parts: equal parts along each parameter that there are first; no more than whole numbers.
         most: parts that may be examined.
+        whole: (P,) which parameters are rounded to the nearest whole number, halves to the even
+            one; none where it is empty.
     """
 
     def __init__(
         self,
         box: Ends,
-        identity: Sequence[float],
+        identity: Origin,
         *,
         radii: Sequence[float],
         parts: int,
         most: int,
+        whole: Flags = (),
     ) -> None:
         self.box = [(float(least), float(end)) for least, end in box]
-        self.identity = [float(at) for at in identity]
+        self.identity = [None if at is None else float(at) for at in identity]
+        self.whole = tuple(whole) or (False,) * len(self.box)
         self.radii = tuple(radii)
         self.most = most
         self.examined = 0
@@ -87,9 +92,12 @@ class Splitting:
         reach = min(1.0, max(self.radii) * (1 + _BEYOND))
         self._inner = self._scaled(reach)
         if reach > 0:
-            cuts = [np.linspace(*ends, 1 + (parts if ends[0] < ends[1] else 1)).tolist()
-                    for ends in self._inner]  # fmt: skip
-            axes = [[*itertools.pairwise(axis)] for axis in cuts]
+            axes = [
+                _cut(ends, parts, whole=whole)
+                for ends, whole in zip(self._inner, self.whole, strict=True)
+            ]
+            low, high = [axis[0][0] for axis in axes], [axis[-1][1] for axis in axes]
+            self._inner = [*zip(*rounding_to(low, high, self.box, self.whole), strict=True)]
             self._add([(tuple(e[0] for e in ends), tuple(e[1] for e in ends))
                        for ends in itertools.product(*axes)], 0)  # fmt: skip
 
@@ -145,17 +153,20 @@ class Splitting:
         ]
         along = int(np.argmax(widths))
         least, most = part.low[along], part.high[along]
-        if most - least <= _RESOLVED * max(map(abs, self.box[along])):
+        resolved = 0.0 if self.whole[along] else _RESOLVED * max(map(abs, self.box[along]))
+        if most - least <= resolved:
             self._stuck.append(part)
             return
         middle = part.center[along]
         upper, lower = list(part.low), list(part.high)
-        upper[along] = lower[along] = middle
+        lower[along] = middle
+        upper[along] = middle + 1 if self.whole[along] else middle
         self._add([(part.low, tuple(lower)), (tuple(upper), part.high)], part.depth + 1)
 
     def uncovered(self) -> tuple[Range, ...]:
         """Boxes that hold every attack of the range that is in no held part, few of them."""
-        left = [(part.low, part.high) for part in (*self._open, *self._stuck)]
+        parts = (*self._open, *self._stuck)
+        left = [rounding_to(part.low, part.high, self.box, self.whole) for part in parts]
         listed = merged([*left, *_around(self.box, self._inner)])
         if len(listed) <= _LISTED:
             return tuple(listed)
@@ -168,14 +179,34 @@ class Splitting:
         if norm >= 1:
             return list(self.box)
         return [
-            (at + norm * (least - at), at + norm * (most - at))
+            (least, most) if at is None else (at + norm * (least - at), at + norm * (most - at))
             for (least, most), at in zip(self.box, self.identity, strict=True)
         ]
 
     def _add(self, ranges: Sequence[Range], depth: int) -> None:
-        norms = box_norm(*_ends(ranges), self.box, self.identity)
-        for (low, high), norm in zip(ranges, norms.tolist(), strict=True):
-            heapq.heappush(self._open, Part(norm, next(self._serial), low, high, depth))
+        for (low, high), norm in zip(ranges, self.norms(ranges), strict=True):
+            ends = zip(low, high, self.whole, strict=True)
+            center = tuple((a + b) // 2 if whole else (a + b) / 2 for a, b, whole in ends)
+            part = Part(norm, next(self._serial), low, high, depth, center)
+            heapq.heappush(self._open, part)
+
+    def norms(self, ranges: Sequence[Range]) -> list[float]:
+        """The least norm of an attack in each of some parts."""
+        reals = [rounding_to(low, high, self.box, self.whole) for low, high in ranges]
+        found: list[float] = box_norm(*_ends(reals), self.box, self.identity).tolist()
+        return found
+
+
+def _cut(ends: tuple[float, float], parts: int, *, whole: bool) -> list[tuple[float, float]]:
+    """Equal parts of a range, or of the whole numbers that it is rounded to."""
+    low, high = ends
+    if whole:
+        first, count = round(low), round(high) - round(low) + 1
+        parts = min(parts, count)
+        edges = [first + count * k // parts for k in range(parts + 1)]
+        return [(float(a), float(b - 1)) for a, b in itertools.pairwise(edges)]
+    cuts: list[float] = np.linspace(low, high, 1 + (parts if low < high else 1)).tolist()
+    return [*itertools.pairwise(cuts)]
 
 
 def merged(ranges: Sequence[Range]) -> list[Range]:

@@ -32,21 +32,23 @@ class BoxVerifier(Certifier):
     """What verifiers of a range of parameters share: they cut it until bounds of each part hold.
 
     Guarantee (`certified`): the model, in eval mode, answers `predicted` at tau(theta, x) for every
-    theta in `box` times `radius` (its faces included at 1), without a probability of error, as real
-    arithmetic has tau and as float32 and float64 compute it, stored as `stored` says. It rests on
-    `Enclosure.regions`, and on the model being computed as `verify.propagation` says. Radii are
-    lower bounds: an attack beyond may have the answer, too.
+    theta in `box` times `radius` (its faces included at 1; places are anywhere in their ranges),
+    without a probability of error, as real arithmetic has tau and as float32 and float64 compute
+    it, stored as `stored` says. It rests on `Enclosure.regions`, and on the model being computed as
+    `verify.propagation` says. Radii are lower bounds: an attack beyond may have the answer, too.
 
     The search goes from the identity outward. A part of the range is held where every other class
     has a margin above 0 over all images that the enclosure allows. Where it is not, the model is
     asked at the part's centre: another answer there is a counterexample, and nothing beyond it is
-    looked at any more. Without one the part is halved.
+    looked at any more. Without one the part is halved. Where parameters are whole, parts are of
+    whole numbers, which stand for all that is rounded to them (see `Splitting`).
 
     A subclass names its `method`.
 
     Args:
         enclosure: encloses what a box of parameters makes of an image.
-        box: (least, greatest) of each parameter that is attacked, one or two, around its identity.
+        box: (least, greatest) of each parameter that is attacked, one or two, around its identity;
+            and of places (`transforms.Parameter.place`), which no radius shrinks.
         radii: parts of the box to decide, in [0, 1]; 0 asks for the prediction alone.
         stored: how an attack may store its image.
         parts: equal parts along each parameter that the range is cut into first.
@@ -88,6 +90,7 @@ class BoxVerifier(Certifier):
             )
         self.enclosure, self.transform = enclosure, enclosure.transform
         self.box, self.identity, self.radii = asked_range(self.transform, box, radii, stored)
+        self.whole = [p.name for p in self.transform.parameters if p.name in self.box and p.whole]
         for name, value, known in (
             ("bound", bound, get_args(Bound)),
             ("intermediate", intermediate, get_args(Intermediate)),
@@ -127,6 +130,7 @@ class BoxVerifier(Certifier):
             "transform": repr(self.transform),
             "box": {name: list(ends) for name, ends in self.box.items()},
             "identity": self.identity,
+            **({"whole": self.whole} if self.whole else {}),
             "radii": list(self.radii),
             "stored": self.stored,
             "parts": self.parts,
@@ -148,6 +152,7 @@ class BoxVerifier(Certifier):
         parts = Splitting(
             list(self.box.values()), self.identity,
             radii=self.radii, parts=self.parts, most=self.boxes,
+            whole=[name in self.whole for name in self.box],
         )  # fmt: skip
         search = Search(
             self.enclosure, list(self.box), smoothed, image.detach().cpu(), int(own.argmax()),
@@ -201,4 +206,5 @@ class BoxVerifier(Certifier):
 def _decision(radius: float, held: float, nearest: float) -> str:
     if held >= radius:
         return HELD
-    return NOT_HELD if nearest < radius else UNDECIDED  # a radius is about attacks below it
+    # A radius is about attacks below it; that of the whole range, about its faces, too.
+    return NOT_HELD if nearest < radius or nearest == radius == 1 else UNDECIDED

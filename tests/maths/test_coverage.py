@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lightning_smooth.errors import InputError
-from lightning_smooth.maths.coverage import box_norm, covered_radius, held_radius
+from lightning_smooth.maths.coverage import box_norm, covered_radius, held_radius, rounding_to
 
 
 def norm(theta, box, identity):
@@ -92,3 +92,38 @@ def test_a_box_is_around_the_identity(box):
 def test_shapes():
     with pytest.raises(InputError, match="low"):
         box_norm([[0.0, 1.0]], [[1.0, 1.0]], [(0.0, 1.0)], [0.0])
+
+
+PATCHES = [(0.0, 5.0), (-4.0, 27.0)]
+
+
+def test_places_do_not_count_and_are_anywhere_in_their_range():
+    low, high = [[1.0, 3.0], [2.0, -9.0], [2.0, 30.0]], [[2.0, 3.0], [9.0, 40.0], [3.0, 31.0]]
+    assert box_norm(low, high, PATCHES, [0.0, None]).tolist() == [0.2, 0.4, np.inf]
+    # All of the places have to be covered, and one that is not takes the norm away.
+    assert covered_radius([[0.0, -4.0]], [[3.0, 27.0]], PATCHES, [0.0, None]) == pytest.approx(0.6)
+    assert covered_radius([[0.0, -4.0]], [[3.0, 26.0]], PATCHES, [0.0, None]) == 0.0
+    whole = [((0.0, -4.0), (5.0, 27.0))]
+    lost = [((2.5, 7.0), (3.5, 7.0))]
+    assert held_radius(whole, lost, PATCHES, [0.0, None], 1.0) == pytest.approx(0.5, rel=1e-6)
+    # Where nothing is changed, a single place is one of many with the same image.
+    assert held_radius(whole, [((0.0, 7.0), (0.5, 7.0))], PATCHES, [0.0, None], 1.0) == 0.0
+    assert held_radius(whole, [((0.0, 0.0), (0.0, 7.0))], PATCHES, [0.0, None], 1.0) is None
+    with pytest.raises(InputError, match="not only of where"):
+        box_norm(low, high, PATCHES, [None, None])
+
+
+def test_real_parameters_that_round_to_whole_ones():
+    rng = np.random.default_rng(2)
+    box, whole = [(0.3, 4.5), (-2.5, 1.5), (0.0, 1.0)], [True, True, False]
+    points = rng.uniform(*np.transpose(box), (2000, 3))
+    points[:500] = np.clip(np.round(2 * points[:500]) / 2, *np.transpose(box))
+    for low, high in (((1, -2, 0.2), (2, 0, 0.7)), ((0, -2, 0.0), (4, 2, 1.0))):
+        least, most = rounding_to(low, high, box, whole)
+        near = np.where(whole, np.round(points), points)
+        inside = ((low <= near) & (near <= high)).all(axis=1)
+        covered = ((least <= points) & (points <= most)).all(axis=1)
+        between = ((least < points) & (points < most)).all(axis=1)
+        assert covered[inside].all()
+        assert inside[between].all()
+        assert 20 < inside.sum() <= 2000

@@ -45,8 +45,8 @@ WHOLE = {
 }  # fmt: skip
 
 
-def problems(case):
-    found = subject(case, {"certifier": {"method": case.method, "alpha": 0.0, **PARAMETERS}})
+def problems(case, settings=PARAMETERS):
+    found = subject(case, {"certifier": {"method": case.method, "alpha": 0.0, **settings}})
     return {(name, p.kind) for name, (_, check) in CHECKS.items() for p in check(found) or []}
 
 
@@ -138,3 +138,97 @@ def test_reports_say_what_was_attacked():
     assert said.of_range
     assert said.axis == "part of the range: angle ±10"
     assert said.below("0.5") == "Rotation() within 0.5 times the range (angle ±10)"
+
+
+PATCHES = parameters(
+    transform="Occlusion(value=0)", identity=[0.0, None, None], whole=["side", "x", "y"],
+    box={"side": [0.0, 5.0], "x": [-4.0, 27.0], "y": [-4.0, 27.0]}, parts=8, boxes=1000,
+    radii=[0.0, 0.4, 0.6, 1.0],
+)  # fmt: skip
+AT = {"nearest": 0.5, "nearest_class": 7, "nearest_side": 3.0, "nearest_x": 13.0, "nearest_y": 2.0}
+TRIED = {"boxes": 204, "held": 198, "depth": 2, "timed_out": 0, **AT}
+SIDES = {"0.0": "held", "0.4": "held", "0.6": "not held", "1.0": "not held"}
+BEYOND = (((2.5, -4.0, -4.0), (5.0, 27.0, 27.0)),)
+
+
+def patched(**changed):
+    own = {"method": "semantify", "parameters": PATCHES, "measured": TRIED, "decisions": SIDES}
+    return certificate(**{**own, "uncovered": BEYOND, **changed})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"uncovered": (((2.5, 12.5, 1.5), (3.5, 13.5, 2.5)), ((3.5, -4.0, -4.0), BEYOND[0][1]))},
+        {"radius": 1.0, "uncovered": (), "decisions": dict.fromkeys(SIDES, "held"),
+         "measured": {"boxes": 400, "held": 392, "depth": 2, "timed_out": 0}},
+        {"measured": {"boxes": 500, "held": 198, "depth": 2, "timed_out": 0},
+         "decisions": SIDES | {"0.6": "undecided", "1.0": "undecided"}},
+    ],
+)  # fmt: skip
+def test_an_honest_record_of_patches_passes(changed):
+    case = patched(**changed)
+    assert problems(Certificate.from_json(case.to_json()), PATCHES) == set()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        # x and y are places, and the side is none.
+        {"parameters": {**PATCHES, "identity": [0.0, 0.0, 0.0]}},
+        {"parameters": {**PATCHES, "identity": [None, None, None]}},
+        {"parameters": {**PATCHES, "identity": [None, 0.0, None]}},
+        {"parameters": {**PATCHES, "identity": [0.0, None]}},
+        {"parameters": {**PATCHES, "identity": [3.0, None, None]}},
+        {"parameters": {**PATCHES, "transform": "Rotation()"}},
+        {"parameters": {**PATCHES, "transform": "Occlusions()"}},
+        {"parameters": {**PATCHES, "whole": ["side"]}},
+        {"parameters": {**PATCHES, "whole": None}},
+        {"parameters": {k: v for k, v in PATCHES.items() if k != "whole"}},
+        {"parameters": {**PATCHES, "box": {"side": [1.0, 5.0], "x": [0, 9], "y": [0, 9]}}},
+        {"parameters": {**PATCHES, "box": {"side": [0.0, 5.0], "x": [0, 9], "y": [0, 9]}}},
+        {"uncovered": (((2.5,), (5.0,)),)},
+        {"uncovered": (((2.5, -4.0, -5.0), (5.0, 27.0, 27.0)),)},
+        # A patch with another answer below the radius, of no whole side, or elsewhere.
+        {"measured": {**TRIED, "nearest": 0.3, "nearest_side": 2.0}},
+        {"measured": {**TRIED, "nearest": 0.6}},
+        {"measured": {**TRIED, "nearest_side": 2.5}},
+        {"measured": {**TRIED, "nearest_x": 12.5}},
+        {"measured": {**TRIED, "nearest_y": 40.0}},
+        {"measured": {k: v for k, v in TRIED.items() if k != "nearest_y"}},
+        # 6 x 8 x 8 parts to begin with, not 8 x 8 x 8.
+        {"measured": {**TRIED, "boxes": 385, "depth": 0}},
+        {"radius": 1.0, "uncovered": (), "decisions": dict.fromkeys(SIDES, "held"),
+         "measured": {"boxes": 512, "held": 512, "depth": 0, "timed_out": 0}},
+    ],
+)  # fmt: skip
+def test_patches_that_contradict_themselves_are_a_fault(changed):
+    assert ("bound", "contradiction") in problems(patched(**changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"radius": 0.6}, ("radius", "unsound")),
+        ({"radius": 0.4}, ("radius", "not reproducible")),
+        ({"uncovered": (((1.5, 5.0, 5.0), (2.5, 6.0, 6.0)), *BEYOND)}, ("radius", "unsound")),
+        ({"decisions": SIDES | {"0.6": "held"}}, ("decisions", "unsound")),
+        ({"decisions": SIDES | {"0.6": "undecided"}}, ("decisions", "not reproducible")),
+    ],
+)
+def test_a_change_of_patches_is_found(changed, problem):
+    assert problem in problems(patched(**changed))
+
+
+def test_a_rotation_has_no_places_and_no_whole_numbers():
+    for changed in ({"identity": [None]}, {"whole": ["angle"]}):
+        assert ("bound", "contradiction") in problems(
+            certificate(parameters={**PARAMETERS, **changed})
+        )
+
+
+def test_reports_say_where_patches_are():
+    said = measure("box", PATCHES)
+    assert said.axis == "part of the range: side 0 to 5, anywhere in x -4 to 27, y -4 to 27"
+    assert said.below("1").startswith("Occlusion(value=0) within the range (side 0 to 5, anywhere")

@@ -176,3 +176,105 @@ def test_merged_boxes_are_the_same_set():
     assert merged([((0.0,), (1.0,)), ((1.0,), (2.0,)), ((3.0,), (4.0,))]) == [
         ((0.0,), (2.0,)), ((3.0,), (4.0,)),
     ]  # fmt: skip
+
+
+PATCH = [(0.0, 5.0), (-2.0, 3.4), (0.5, 2.5)]
+"""Sides, and places where the whole numbers are -2 to 3 and 0 to 2: 0.5 is 0, and 2.5 is 2."""
+
+
+def patches(radii=(1.0,), parts=2, most=10_000, box=PATCH):
+    return Splitting(
+        box, (0.0, None, None), radii=radii, parts=parts, most=most, whole=(True, True, True)
+    )
+
+
+def inside(point, ranges):
+    return any(
+        all(a <= x <= b for a, x, b in zip(low, point, high, strict=True)) for low, high in ranges
+    )
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4, 100])
+def test_whole_parameters_are_cut_between_numbers_until_they_are_one(parts):
+    split = patches(parts=parts)
+    first = [(part.low, part.high) for part in split.first()]
+    assert len(first) == min(parts, 6) * min(parts, 6) * min(parts, 3)
+    seen = search(split, lambda low, high: low == high)
+    held = [part.low for part in seen if part.low == part.high]
+    assert sorted(held) == sorted(itertools.product(range(6), range(-2, 4), range(3)))
+    assert (radius(split), split.uncovered()) == (1.0, ())
+    assert split.examined == 2 * split.held - len(first)
+    for part in seen:
+        assert all(x == round(x) for x in (*part.low, *part.high, *part.center))
+        assert inside(part.center, [(part.low, part.high)])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_held_and_uncovered_patches_make_up_the_real_range(seed):
+    generator = np.random.default_rng(seed)
+    bad = {(int(generator.integers(1, 6)), int(generator.integers(-2, 4)), 1) for _ in range(3)}
+    split = patches()
+    held = []
+
+    def holds(low, high):
+        numbers = itertools.product(
+            *(range(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))
+        )
+        good = not bad & set(numbers)
+        if good:
+            held.append((low, high))
+        return good
+
+    search(split, holds)
+    side = min(one[0] for one in bad)
+    assert radius(split) == pytest.approx((side - 0.5) / 5, rel=1e-6)
+    points = generator.uniform(*np.transpose(PATCH), (3000, 3))
+    points[:1000] = np.clip(np.round(2 * points[:1000]) / 2, *np.transpose(PATCH))
+    for point in points:
+        whole = tuple(round(x) for x in point)
+        assert inside(whole, held) or inside(point, split.uncovered())
+        if point[0] / 5 < radius(split):
+            assert whole not in bad
+            assert inside(whole, held)
+
+
+def test_a_patch_that_is_not_held_stays_alone():
+    """Where nothing smaller is left, the rest of its side is examined no further."""
+    split = patches(parts=100)
+    search(split, lambda low, high: low != (2.0, 0.0, 1.0))
+    assert split.nearest == math.inf
+    assert radius(split) == pytest.approx(1.5 / 5, rel=1e-6)
+    assert inside((1.6, 0.1, 1.2), split.uncovered())
+    assert not inside((1.4, 0.1, 1.2), split.uncovered())
+
+
+def test_the_norm_of_a_patch_is_that_of_the_least_parameter_that_gives_it():
+    split = patches()
+    one = (3.0, 1.0, 1.0)
+    assert split.norms([(one, one), ((0.0, 0.0, 0.0), one)]) == [0.5, 0.0]
+    split.found(0.5)
+    seen = search(split, lambda low, high: True)
+    assert max(part.low[0] for part in seen) == 0  # {0, 1, 2} and {3, 4, 5}
+    assert radius(split) == pytest.approx(0.5, rel=1e-6)
+
+
+def test_no_larger_patches_than_asked_for_are_examined():
+    split = patches(radii=(0.0, 0.4), parts=8)
+    seen = search(split, lambda low, high: True)
+    assert {part.low[0] for part in seen} == {0.0, 1.0, 2.0}
+    assert radius(split) == 0.4
+    assert split.uncovered() == (((2.5, -2.0, 0.5), (5.0, 3.4, 2.5)),)
+    nothing = patches(radii=(0.0,))
+    assert not search(nothing, lambda low, high: True)
+    assert nothing.uncovered() == (tuple(zip(*PATCH, strict=True)),)
+    assert radius(nothing) == 0.0
+
+
+def test_the_budget_of_patches_leaves_the_rest_uncovered():
+    split = patches(parts=100, most=40)
+    search(split, lambda low, high: True)
+    assert split.held == 40  # 18 places each of the sides 0 and 1, and some of 2
+    assert radius(split) == pytest.approx(1.5 / 5, rel=1e-6)
+    thin = patches(parts=100, most=5, box=[(0.0, 1.0), (0.0, 2.0), (0.5, 1.0)])
+    search(thin, lambda low, high: True)
+    assert radius(thin) == 0.0  # some places of side 0 are left
