@@ -14,6 +14,7 @@ from lightning_smooth.attacks.image import Attacked, ImageAttack
 from lightning_smooth.attacks.judges import Judge, ModelJudge, SmoothedJudge
 from lightning_smooth.attacks.parameters import ParameterAttack
 from lightning_smooth.attacks.pgd import FGSM, PGD
+from lightning_smooth.attacks.projection import ProjectionGradient
 from lightning_smooth.attacks.random import RandomAttack, RandomBallAttack
 from lightning_smooth.attacks.random_noise import RandomNoise
 from lightning_smooth.attacks.reparameterised import (
@@ -51,6 +52,7 @@ __all__ = [
     "ModelJudge",
     "ParameterAttack",
     "PlainGradient",
+    "ProjectionGradient",
     "RandomAttack",
     "RandomBallAttack",
     "RandomNoise",

@@ -34,7 +34,9 @@ class PGD(ImageAttack):
         bound: radius of the ball, in units of pixels in [0, 1].
         norm: norm of the ball: linf, l2 or l1.
         steps: steps of a restart.
-        step: length of a step, as a part of the bound.
+        step: length of a step, as a part of the bound; of the first, with `final_step`.
+        final_step: length of a restart's last step, as a part of the bound: they fall to it
+            linearly, for scores that jump. None for steps of one length.
         restarts: starts of an image.
         random_start: whether the first start is random, too.
         loss: `cross_entropy`, or `margin` (of scores: not flat where a model is sure).
@@ -66,6 +68,7 @@ class PGD(ImageAttack):
         judge: Judge | None = None,
         batch_size: int | None = None,
         shattered: bool = False,
+        final_step: float | None = None,
     ) -> None:
         super().__init__(
             bound=bound,
@@ -78,6 +81,7 @@ class PGD(ImageAttack):
         )
         self.steps = check_count("steps", steps)
         self.step = check_positive("step", step)
+        self.final_step = None if final_step is None else check_positive("final_step", final_step)
         self.restarts = check_count("restarts", restarts)
         self.random_start = random_start
         self.loss = check_loss(loss)
@@ -110,10 +114,9 @@ class PGD(ImageAttack):
                     self.norm, task.key(row), number, images[place], float(bounds[place])
                 )
             points = points.clamp(0, 1)
-        length = (self.step * bounds).to(points)[:, None, None, None]
         best: _Found | None = None
         velocity = torch.zeros_like(points)
-        for _ in range(self.steps):
+        for step in range(self.steps):
             slope = target.slope(points, rows, LOSSES[self.loss])
             here = (points, slope.loss, slope.scores)
             best = here if best is None else _better(best, here, labels)
@@ -123,6 +126,7 @@ class PGD(ImageAttack):
                 tiny = torch.finfo(mean.dtype).tiny
                 velocity = self.momentum * velocity + gradient / mean.clamp_min(tiny)
                 gradient = velocity
+            length = (self._length(step) * bounds).to(points)[:, None, None, None]
             moved = points + length * steepest(self.norm, gradient)
             points = near(self.norm, moved, images, bounds)
         last = target.scores(points, rows) if target.deterministic else None
@@ -132,8 +136,15 @@ class PGD(ImageAttack):
         return found, scores
 
     def _settings(self) -> dict[str, Any]:
-        names = ("steps", "step", "restarts", "random_start", "loss", "momentum")
+        names = ["steps", "step", "restarts", "random_start", "loss", "momentum"]
+        names += ["final_step"] if self.final_step is not None else []
         return {name: getattr(self, name) for name in names}
+
+    def _length(self, number: int) -> float:
+        """Length of step `number`, from 0, as a part of the bound."""
+        if self.final_step is None or self.steps == 1:
+            return self.step
+        return self.step + (self.final_step - self.step) * number / (self.steps - 1)
 
 
 class FGSM(PGD):

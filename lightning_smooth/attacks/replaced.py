@@ -13,7 +13,11 @@ from lightning_smooth.errors import InputError
 from lightning_smooth.models.fingerprint import fingerprint
 
 Rules = Mapping[str, Literal["identity"] | nn.Module]
-"""Name of a module -> what is differentiated in its place."""
+"""Name of a module -> what is differentiated in its place.
+
+A module with the attribute `takes_result` is called with what the real one made, too: soft(images,
+result), for an approximation around that point.
+"""
 
 _SHOWN = 12
 """Modules that an error message names."""
@@ -101,7 +105,7 @@ def _straight(
             hard: Tensor = real(images.detach())
         if not torch.is_grad_enabled():
             return hard
-        way = images if soft is None else soft.to(images.device)(images)
+        way = images if soft is None else _soft(soft.to(images.device), images, hard)
         if way.shape != hard.shape:
             raise InputError(
                 f"Expected what stands for {name!r} to give its shape {tuple(hard.shape)}, but it "
@@ -112,6 +116,12 @@ def _straight(
         return made
 
     return forward
+
+
+def _soft(soft: nn.Module, images: Tensor, hard: Tensor) -> Tensor:
+    given = (images, hard) if getattr(soft, "takes_result", False) else (images,)
+    made: Tensor = soft(*given)
+    return made
 
 
 def _said(soft: nn.Module) -> str:

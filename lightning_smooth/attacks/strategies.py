@@ -117,7 +117,7 @@ class PlainGradient(Gradient):
         leaf = points.detach().clone().requires_grad_()
         values = scores(change(leaf))
         loss = at.loss(values, at.labels)
-        return Slope(loss.detach(), _derivative(loss, leaf), None, values.detach())
+        return Slope(loss.detach(), derivative(loss, leaf), None, values.detach())
 
     def describe(self) -> dict[str, Any]:
         """See `Gradient.describe`."""
@@ -328,7 +328,7 @@ class SmoothedGradient(Gradient):
         values = values.reshape(len(points), self.draws, -1)
         loss = log_odds(values, at.labels)
         likely = values.detach().log_softmax(dim=2).logsumexp(dim=1)
-        return Slope(loss.detach().float(), _derivative(loss, leaf), None, likely)
+        return Slope(loss.detach().float(), derivative(loss, leaf), None, likely)
 
     def describe(self) -> dict[str, Any]:
         """See `Gradient.describe`."""
@@ -339,7 +339,7 @@ def _of(gradient: Gradient) -> dict[str, Any]:
     return gradient.describe()
 
 
-def _derivative(loss: Tensor, leaf: Tensor) -> Tensor:
+def derivative(loss: Tensor, leaf: Tensor) -> Tensor:
     """D sum(loss) / d leaf; 0 where nothing comes back, or what comes is not a number."""
     if not loss.requires_grad:
         return torch.zeros_like(leaf)

@@ -5,7 +5,7 @@ from lightning_smooth.defenses.cropping import CropRescale
 from lightning_smooth.defenses.defense_gan import DefenseGAN
 from lightning_smooth.defenses.jpeg import JPEG
 from lightning_smooth.defenses.lid import LIDDetector, local_dimension
-from lightning_smooth.defenses.pixeldefend import PixelDefend
+from lightning_smooth.defenses.pixeldefend import PixelDefend, SoftPixelDefend
 from lightning_smooth.defenses.pruning import StochasticActivationPruning, pruned
 from lightning_smooth.defenses.quantize import BitDepth
 from lightning_smooth.defenses.quilting import Quilting
@@ -23,6 +23,7 @@ __all__ = [
     "PixelDefend",
     "Quilting",
     "RandomResizePad",
+    "SoftPixelDefend",
     "SoftThermometer",
     "StochasticActivationPruning",
     "Thermometer",

@@ -100,22 +100,57 @@ class DefenseGAN(nn.Module):
                 f"Expected `images` of shape (B, {', '.join(map(str, shape))}), those of the "
                 f"generator, but got {tuple(images.shape)}."
             )
+        latents, errors = self.restarted(images, self.restarts)
+        best = errors.nan_to_num(nan=math.inf).min(dim=1)
+        return latents[torch.arange(len(images)), best.indices.cpu()], best.values
+
+    def restarted(self, images: Tensor, restarts: int) -> tuple[Tensor, Tensor]:
+        """Find latents of images from several starts each: all of them, not the best alone.
+
+        Args:
+            images: (B, C, S, S) in [0, 1], of the generator's shape.
+            restarts: starts R of an image.
+
+        Returns:
+            Latents (B, R, latent), and the mean square of the error of each (B, R).
+        """
         with (
             torch.inference_mode(False),
             torch.autocast(images.device.type, enabled=False),
         ):
             dtype = next(self.generator.parameters()).dtype
-            targets = images.detach().clone().to(dtype).repeat_interleave(self.restarts, dim=0)
+            targets = images.detach().clone().to(dtype).repeat_interleave(restarts, dim=0)
             starts = torch.randn(
                 len(targets), self.generator.latent, dtype=dtype, device=images.device
             )
             parts = (torch.split(whole, self.batch_size) for whole in (starts, targets))
             found = [self._descend(*part) for part in zip(*parts, strict=True)]
             latents = torch.cat([latent for latent, _ in found])
-            errors = torch.cat([error for _, error in found]).view(len(images), self.restarts)
-            best = errors.nan_to_num(nan=math.inf).min(dim=1)
-            latents = latents.view(*errors.shape, self.generator.latent)
-            return latents[torch.arange(len(images)), best.indices.cpu()], best.values
+            errors = torch.cat([error for _, error in found]).view(len(images), restarts)
+            return latents.view(*errors.shape, self.generator.latent), errors
+
+    def unrolled(self, latents: Tensor, images: Tensor, steps: int) -> Tensor:
+        """Go on with the descent, at its first rate, so that the latents depend on the images.
+
+        Near the minimum that they have reached, it is a truncated series of the derivative of that
+        minimum by the image; the more steps, the nearer.
+
+        Args:
+            latents: (N, latent), taken as they are.
+            images: (N, C, S, S), one for each latent, differentiable.
+            steps: further steps of gradient descent with momentum.
+
+        Returns:
+            Latents (N, latent), differentiable in the images where gradients are on.
+        """
+        latents = latents.detach().requires_grad_()
+        speed = torch.zeros_like(latents)
+        for _ in range(steps):
+            errors = self._errors(latents, images)
+            (slope,) = torch.autograd.grad(errors.sum(), latents, create_graph=True)
+            speed = _MOMENTUM * speed + slope
+            latents = latents - self.lr * speed
+        return latents
 
     def _descend(self, latents: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         speed = torch.zeros_like(latents)

@@ -5,13 +5,13 @@ Source: Song, Kim, Nowozin, Ermon, Kushman 2018 (PixelDefend), algorithm 1.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from lightning_smooth.defenses.base import check_batch
-from lightning_smooth.errors import InputError, check_count
+from lightning_smooth.errors import InputError, check_count, check_positive
 from lightning_smooth.models.logistics import LEVELS, LogisticMixture, to_levels
 from lightning_smooth.models.pixelcnn import PixelCNN
 from lightning_smooth.models.raster import walk
@@ -104,3 +104,97 @@ class PixelDefend(nn.Module):
 
         height, width = levels.shape[2:]
         return walk(self.model, len(levels), (height, width), likeliest)
+
+
+class SoftPixelDefend(nn.Module):
+    """What BPDA differentiates in the place of `PixelDefend`: the way through earlier pixels, too.
+
+    A purified value y_i is the likeliest of its window, given those before it. The identity leaves
+    out the last part: change one value, and the density expects others of what follows. Here
+    dy_i = dx_i + dm_i(y), where m_i is the mean, in the window, of the value's distribution, raised
+    to 1 / `temperature`, given the purified values before it. As m_i depends on earlier values
+    alone, the matrix A of dm / dy is strictly triangular, and the gradient is a finite sum: g, then
+    A' g, then A' A' g, ..., of which `terms` follow the first. With none it is the identity.
+
+    It takes what the defence made of the images, beside them, and returns it.
+
+    Args:
+        model: the density, as the defence has it.
+        bound: the defence's.
+        weights: see `PixelDefend`.
+        terms: terms of the sum after the first, each a backward pass through the density.
+        temperature: of the mean; the smaller, the more it is the likeliest value.
+        samples: values of a window that the mean is taken over.
+
+    Raises:
+        InputError: `model` is no PixelCNN, a number is out of range, or the weights do not fit.
+    """
+
+    takes_result = True
+
+    def __init__(
+        self,
+        model: PixelCNN,
+        bound: float = 16 / 255,
+        weights: str | None = None,
+        *,
+        terms: int = 4,
+        temperature: float = 1.0,
+        samples: int = 17,
+    ) -> None:
+        super().__init__()
+        self.density = PixelDefend(model, bound, weights)
+        self.terms = check_count("terms", terms, least=0)
+        self.temperature = check_positive("temperature", temperature)
+        self.samples = check_count("samples", samples, least=2)
+
+    def extra_repr(self) -> str:
+        """Show the numbers in the model's repr."""
+        return f"terms={self.terms}, temperature={self.temperature:g}, samples={self.samples}"
+
+    def forward(self, images: Tensor, result: Tensor) -> Tensor:
+        """Give the result (B, C, H, W) back, with a gradient to the images (B, C, H, W)."""
+        made: Tensor = _Through.apply(images, result, self)
+        return made
+
+    def means(self, images: Tensor, result: Tensor) -> Tensor:
+        """Means m (B, C, H, W), differentiable in the result (B, C, H, W), not in the images."""
+        reach = int(self.density.bound * _STEPS + _SLACK)
+        offsets = torch.linspace(-reach, reach, self.samples, device=images.device)
+        model, channels = self.density.model, self.density.model.channels
+        dtype = model.link.weight.dtype
+        levels = result.to(dtype) * _STEPS
+        own = to_levels(images.detach()).to(dtype)
+        windows = (own[..., None] + offsets.to(dtype)).clamp(0, _STEPS)
+        mixture = LogisticMixture(model(levels), channels)
+        made = []
+        for channel in range(channels):
+            window = windows[:, channel]
+            likely = mixture.conditional(channel, levels, window) / self.temperature
+            made.append((likely.softmax(dim=-1) * window).sum(dim=-1))
+        return torch.stack(made, dim=1) / _STEPS
+
+
+class _Through(torch.autograd.Function):
+    """The result of a purification, with the way back of `SoftPixelDefend`."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, result: Tensor, soft: SoftPixelDefend) -> Tensor:
+        ctx.save_for_backward(images, result)
+        ctx.soft = soft
+        return result.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
+        images, result = ctx.saved_tensors
+        whole, terms = slopes[0], ctx.soft.terms
+        if not terms:
+            return whole, None, None
+        with torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+            leaf = result.detach().requires_grad_()
+            means = ctx.soft.means(images, leaf).to(whole.dtype)
+            for term in range(terms):
+                more = term + 1 < terms
+                (slope,) = torch.autograd.grad(means, leaf, whole, retain_graph=more)
+                whole = slopes[0] + slope
+        return whole, None, None

@@ -45,6 +45,19 @@ def test_many_steps_on_a_linear_model_reach_the_same_optimum(norm, random_start)
     assert float(found.norm.max()) <= 0.1
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_steps_fall_linearly_to_the_last(norm):
+    model, images = Linear(), pictures()
+    attack = PGD(0.1, norm, steps=4, step=0.1, final_step=0.04, random_start=False)
+    found = run(attack, model, images)
+    moved = torch.full((6,), 0.1 * (0.1 + 0.08 + 0.06 + 0.04), dtype=torch.float64)
+    torch.testing.assert_close(found.norm, moved)  # one way all along: the slope is constant
+    assert attack.describe()["final_step"] == 0.04
+    assert "final_step" not in PGD(0.1, norm).describe()
+    one = run(PGD(0.1, norm, steps=1, step=0.1, final_step=0.04, random_start=False), model, images)
+    torch.testing.assert_close(one.norm, torch.full((6,), 0.01, dtype=torch.float64))
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_restarts_are_never_worse(momentum):
     model, images = network(), pictures(40, low=0.0, high=1.0)
@@ -130,7 +143,8 @@ def test_a_smoothed_classifier_is_attacked_by_its_own_gradient():
     ("settings", "name"),
     [
         ({"bound": 0.0}, "bound"), ({"bound": -0.1}, "bound"), ({"bound": math.nan}, "bound"),
-        ({"steps": 0}, "steps"), ({"step": 0.0}, "step"), ({"restarts": 0}, "restarts"),
+        ({"steps": 0}, "steps"), ({"step": 0.0}, "step"), ({"final_step": 0.0}, "final_step"),
+        ({"restarts": 0}, "restarts"),
         ({"momentum": -1.0}, "momentum"), ({"norm": "l3"}, "norm"), ({"loss": "x"}, "loss"),
         ({"seed": -1}, "seed"), ({"batch_size": 0}, "batch_size"),
     ],

@@ -176,3 +176,43 @@ def test_what_is_refused(tmp_path):
         DefenseGAN(network())(image(1, 1, 4, 4))
     with pytest.raises(InputError, match="does not exist"):
         DefenseGAN(network(), weights=str(tmp_path / "none.safetensors"))
+
+
+def test_restarts_one_by_one_and_the_best_of_them():
+    generator, images = network(), image(3, 1, 8, 8)
+    defence = DefenseGAN(generator, 30, 4)
+    latents, errors = seeded(lambda: defence.restarted(images, 4))
+    assert latents.shape == (3, 4, 3)
+    with torch.no_grad():
+        apart = generator(latents.flatten(0, 1)).view(3, 4, 1, 8, 8) - images[:, None]
+    torch.testing.assert_close(errors, apart.square().flatten(2).mean(dim=2))
+    best, least = seeded(lambda: defence.project(images))
+    assert torch.equal(least, errors.min(dim=1).values)
+    assert torch.equal(best, latents[torch.arange(3), errors.argmin(dim=1)])
+
+
+def test_unrolled_steps_give_the_derivative_of_the_minimum():
+    generator, images = network(latent=1), image(2, 1, 8, 8)
+    defence = DefenseGAN(generator, 200, 1)
+    latents, _ = seeded(lambda: defence.project(images))
+    latents = defence.unrolled(latents, images, 200).detach()
+    leaf = images.clone().requires_grad_()
+    found = defence.unrolled(latents, leaf, 100)
+    torch.testing.assert_close(found.detach(), latents, rtol=0, atol=1e-6)
+    slope = torch.randn(2, 1, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(found, leaf, slope)
+
+    def by_latent(z, x):
+        moving = z.detach().requires_grad_() if not z.requires_grad else z
+        error = (generator(moving[None])[0] - x).square().mean()
+        return torch.autograd.grad(error, moving, create_graph=True)[0]
+
+    for row in range(2):
+        # dz / dx = -H^-1 d^2 e / dz dx at the minimum
+        z, x = latents[row], images[row]
+        curvature = torch.autograd.functional.jacobian(lambda z, x=x: by_latent(z, x), z)
+        mixed = torch.autograd.functional.jacobian(lambda x, z=z: by_latent(z, x), x)
+        inverse = torch.linalg.solve(curvature, mixed.flatten(1))
+        expected = -(slope[row] @ inverse).view(1, 8, 8)
+        torch.testing.assert_close(gradient[row], expected, rtol=1e-3, atol=1e-6)
+    assert torch.equal(defence.unrolled(latents, images, 0).detach(), latents)

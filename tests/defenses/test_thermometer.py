@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lightning_smooth.defenses import SoftThermometer, Thermometer
+from lightning_smooth.errors import InputError
 
 
 def test_codes_by_hand():
@@ -45,3 +46,34 @@ def test_steps_have_no_gradient_and_ramps_their_own():
     (slope,) = torch.autograd.grad((weights * SoftThermometer(4)(images)).sum(), images)
     # .3 lies in the second of its levels, .8 in its fourth; each ramp has slope 4
     assert slope.flatten().tolist() == [2 * 4, 8 * 4]
+
+
+def test_logistic_steps_by_hand_and_their_slope():
+    images = torch.rand(2, 3, 4, 4, dtype=torch.float64).requires_grad_()
+    soft = SoftThermometer(8, width=0.5)(images)
+    level = torch.arange(8.0, dtype=torch.float64).view(1, 1, 8, 1, 1) / 8
+    expected = 1 / (1 + torch.exp(-(images[:, :, None] - level) * 8 / 0.5))
+    torch.testing.assert_close(soft, expected.flatten(1, 2))
+    (slope,) = torch.autograd.grad(soft.sum(), images)
+    torch.testing.assert_close(slope, (expected * (1 - expected) * 16).sum(dim=2))
+
+
+def test_logistic_steps_have_a_slope_where_ramps_are_flat_and_end_in_the_steps():
+    ends = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).requires_grad_()
+    far = torch.zeros(1, 16, 1, 2)
+    far[:, 3:14] = 1.0  # levels that neither 0 nor 1 lies in
+    (ramps,) = torch.autograd.grad((far * SoftThermometer(16)(ends)).sum(), ends)
+    (logistic,) = torch.autograd.grad((far * SoftThermometer(16, width=1)(ends)).sum(), ends)
+    assert not ramps.any()
+    assert (logistic > 0.1).all()
+    images = (torch.arange(100.0).view(1, 1, 10, 10) + 0.3) / 100  # not on a level
+    sharp = SoftThermometer(16, width=1e-4)(images)
+    torch.testing.assert_close(sharp, Thermometer(16)(images), rtol=0, atol=1e-6)
+
+
+def test_a_width_is_above_0_and_shown():
+    assert "levels=16, width=0.5" in repr(SoftThermometer(width=0.5))
+    assert "width" not in repr(SoftThermometer())
+    for width in (0, -1.0, float("inf")):
+        with pytest.raises(InputError, match="`width`"):
+            SoftThermometer(width=width)
