@@ -131,7 +131,7 @@ def first_of_their_kind(paths):
         seen.add(kind)
 
 
-@pytest.mark.parametrize("path", first_of_their_kind(EXPERIMENTS))
+@pytest.mark.parametrize("path", list(first_of_their_kind(EXPERIMENTS)))
 def test_every_experiment_runs_a_batch_and_certifies_an_image(path, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     root = tmp_path / "data"
