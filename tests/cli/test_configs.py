@@ -194,8 +194,7 @@ def test_every_defense_is_attacked_naively_and_rightly(path, tmp_path, monkeypat
         ]  # fmt: skip
         if "PATH" in command(path):
             network = given["model"]["init_args"]["model"]
-            if network["class_path"].endswith("Defended"):
-                network = network["init_args"]["model"]
+            network = network["init_args"].get("model", network)  # within its defence
             torch.save(weights(network), tmp_path / "weights.th")
             shared.append(f"--model.weights={tmp_path / 'weights.th'}")
         elif command(path)[1] == "fit":

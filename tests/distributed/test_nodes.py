@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -74,9 +75,9 @@ def wait(process, condition):
 
 def free(least=20000):
     for port in range(least, least + 500):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
     raise AssertionError("no port is free")
 
 
