@@ -54,7 +54,7 @@ class Replaced:
         for name in self.rules:
             if name not in modules:
                 raise InputError(
-                    f"Expected BPDA's rules to name modules of the model, but it has no {name!r}: "
+                    f"Expected the gradient to name modules of the model, but it has no {name!r}: "
                     f"it has {_names(modules)}."
                 )
         before = {name: modules[name].__dict__.get("forward") for name in self.rules}
