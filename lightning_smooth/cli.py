@@ -45,6 +45,7 @@ from lightning_smooth.folders import (
 )
 from lightning_smooth.modules.base import SmoothingModule
 from lightning_smooth.parser import Parser
+from lightning_smooth.records.runs import RECORDS
 from lightning_smooth.trainer import SmoothTrainer
 
 _DATA = {"model", "dataloaders", "datamodule"}
@@ -162,8 +163,10 @@ class SmoothCLI(LightningCLI):
         rank_zero_info(f"Trained: {self.folder}. Next: {self._next(next_)}")
 
     def after_certify(self) -> None:
-        """Say what comes next."""
-        rank_zero_info(f"Next: lightning-smooth report {relative(self.folder)}")
+        """Say what comes next: the folder, or its records where they have another name."""
+        written = cast(SmoothTrainer, self.trainer).certification.records_path
+        other = written if written is not None and written.name != RECORDS else self.folder
+        rank_zero_info(f"Next: lightning-smooth report {relative(other)}")
 
     def after_attack(self) -> None:
         """Say what was found, and what comes next."""

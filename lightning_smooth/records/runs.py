@@ -199,6 +199,11 @@ def _load_folder(folder: Path) -> Run:
             f"Expected {folder} to be a run folder, but it holds run folders: {names}{more}. "
             "Give one or several of them."
         )
+    if others := sorted(folder.glob("*.jsonl")):
+        raise RecordError(
+            f"Expected {folder} to hold {RECORDS}, but its records have other names: "
+            f"{', '.join(map(str, others[:5]))}. Give one or several of them."
+        )
     raise RecordError(
         f"Looked for {RECORDS} and {PARTS}/*.jsonl in {folder}, but neither is there. Certify "
         "first (`lightning-smooth certify`), or give the path of a published log."

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from lightning_smooth import cli
 from lightning_smooth.__main__ import main
 from lightning_smooth.records.reading import read_records
 
@@ -105,12 +106,16 @@ def test_verbs_on_a_run_s_folder_take_its_checkpoint(trained, capsys):
     assert "test/noisy_accuracy" in capsys.readouterr().out
 
 
-def test_records_of_two_names_do_not_mix(checkpoint, tmp_path):
+def test_records_of_two_names_do_not_mix(checkpoint, tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(cli, "rank_zero_info", said.append)
     command = ["certify", *QUICK, f"--ckpt_path={checkpoint}", f"--output.folder={tmp_path}"]
     assert main([*command, "--data.limit=3"]) == 0
+    assert said[-1] == f"Next: lightning-smooth report {tmp_path}"
     before = (tmp_path / "samples.npz").read_bytes()
     name = "--certification.records=quick.jsonl"
     assert main([*command, "--data.limit=2", name, "--certification.certifier.n=50"]) == 0
+    assert said[-1] == f"Next: lightning-smooth report {tmp_path}/quick.jsonl"
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["certify"]["images"], summary["certify quick"]["images"]) == (3, 2)
     assert (tmp_path / "samples.npz").read_bytes() == before

@@ -116,6 +116,12 @@ def test_a_folder_of_run_folders(tmp_path):
         load_run(tmp_path)
 
 
+def test_records_of_another_name_are_named(tmp_path):
+    write(tmp_path / "other.jsonl", header(), [certificate(0)])
+    with pytest.raises(RecordError, match=r"other names: .*other.jsonl"):
+        load_run(tmp_path)
+
+
 def test_kinds_are_told_by_content(tmp_path):
     (tmp_path / "a.txt").write_text(LOG)
     run = load_run(tmp_path / "a.txt")
