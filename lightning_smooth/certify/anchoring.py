@@ -46,12 +46,14 @@ class Tested:
         looks: (draws, hits) at every look.
         p_lower: lower bound of the class's probability there.
         cells: rows of the cells that it covers and none before it did.
+        needed: the probability that it was to show, if it did not.
     """
 
     vertex: int
     looks: tuple[tuple[int, int], ...]
     p_lower: float
     cells: list[int] = field(default_factory=list)
+    needed: float | None = None
 
 
 class Anchoring:
@@ -130,21 +132,23 @@ class Anchoring:
         return Wanted(vertex, needed, draws)
 
     def observe(
-        self, vertex: int, looks: Sequence[tuple[int, int]], p_lower: float, *, ended: bool
+        self, wanted: Wanted, looks: Sequence[tuple[int, int]], p_lower: float, *, ended: bool
     ) -> bool:
         """Take the outcome of a test; return whether to go on.
 
         Args:
-            vertex: where it was.
+            wanted: the test.
             looks: (draws, hits) at every look.
             p_lower: the bound that they give.
             ended: whether it was given up, and not stopped for want of draws.
         """
         frontier = self.frontier
         budget = gaussian_radius(p_lower, 1.0)
-        cells = np.flatnonzero((self.cost[vertex] < budget) & self._open)
+        cells = np.flatnonzero((self.cost[wanted.vertex] < budget) & self._open)
         self._open[cells] = False
-        self.tested.append(Tested(vertex, tuple(looks), p_lower, cells.tolist()))
+        needed = None if p_lower >= wanted.needed else wanted.needed
+        tested = Tested(wanted.vertex, tuple(looks), p_lower, cells.tolist(), needed)
+        self.tested.append(tested)
         if frontier is None or not self._open[frontier]:
             self._asked = min(self.reach, self._asked * _MORE)
             return True
@@ -173,6 +177,7 @@ class Anchoring:
                 p_lower=tested.p_lower,
                 cost=float(self.cost[tested.vertex][tested.cells].max()) if tested.cells else 0.0,
                 covers=tuple(runs(low[tested.cells], high[tested.cells])),
+                needed=tested.needed,
             )
             for tested in self.tested
         )

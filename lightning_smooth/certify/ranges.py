@@ -22,6 +22,7 @@ from lightning_smooth.maths.deciding import HELD, NOT_HELD, UNDECIDED, Threshold
 from lightning_smooth.maths.latent import LatentShift
 from lightning_smooth.maths.radius import gaussian_radius
 from lightning_smooth.maths.sequential import Looks
+from lightning_smooth.records.audit_range import SHARE
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.laws import Law
@@ -219,25 +220,29 @@ class RangeCertifier(Certifier):
         first = self.encoded(image[None])[0]
         votes0 = yield Draws(first, key, 0, self.n0)
         candidate = int(votes0.argmax())
+        votes = torch.zeros_like(votes0)
         while (wanted := search.next()) is not None:
             key = NoiseKey(self.seed, index, self._streams[1], len(search.tested))
             latent, test = costs.latents[wanted.vertex], Thresholds(self._rule, [wanted.needed])
             drawn, hits, stop = 0, 0, False
             while not stop:
                 count = test.draws - drawn
-                hits += int((yield Draws(latent, key, drawn, count))[candidate])
+                more = yield Draws(latent, key, drawn, count)
+                votes += more
+                hits += int(more[candidate])
                 drawn += count
                 stop = test.observe(hits) or drawn >= wanted.draws
             ended = test.decisions == [NOT_HELD]
-            if not search.observe(wanted.vertex, test.path, test.p_lower, ended=ended):
+            if not search.observe(wanted, test.path, test.p_lower, ended=ended):
                 break
-        return self._certificate(smoothed, index, votes0, search, cells, costs)
+        return self._certificate(smoothed, index, votes0, votes, search, cells, costs)
 
     def _certificate(
         self,
         smoothed: SmoothedClassifier,
         index: int,
         votes0: Tensor,
+        votes: Tensor,
         search: Anchoring,
         cells: Cells,
         costs: Costs,
@@ -251,7 +256,7 @@ class RangeCertifier(Certifier):
         rest = NOT_HELD if search.outcome == NOT_HELD else UNDECIDED
         used = [anchor.p_lower for anchor in anchors if anchor.covers]
         tried = max((anchor.p_lower for anchor in anchors), default=0.0)
-        candidate = int(votes0.argmax())
+        candidate, spent = int(votes0.argmax()), {SHARE: self._rule.alpha}
         return Certificate(
             index=index,
             label=None,
@@ -279,11 +284,12 @@ class RangeCertifier(Certifier):
             },
             seed=self.seed,
             seconds=0.0,
+            votes=sparse(votes),
             votes0=sparse(votes0),
             decisions={
                 repr(r): HELD if held is not None and held >= r else rest for r in self.radii
             },
             anchors=anchors,
             uncovered=uncovered,
-            measured={"cells": len(cells.low), "slack": costs.slack, **costs.measured},
+            measured={"cells": len(cells.low), "slack": costs.slack, **spent, **costs.measured},
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from lightning_smooth.errors import RecordError
@@ -22,6 +22,8 @@ class Anchor:
             `covers`: below PPF(p_lower), or nothing is covered.
         covers: boxes of parameters at which the class is held because of it, in the order of the
             certificate's `box`.
+        needed: the probability that was to be shown here, where it was not: the test was given up,
+            or out of draws. None where it was shown.
     """
 
     theta: tuple[float, ...]
@@ -29,6 +31,14 @@ class Anchor:
     p_lower: float
     cost: float
     covers: tuple[Range, ...]
+    needed: float | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain types, as JSON has them; without `needed` where it is None."""
+        plain = asdict(self)
+        if self.needed is None:
+            del plain["needed"]
+        return plain
 
 
 def anchor_from(value: Any) -> Anchor:
@@ -38,7 +48,7 @@ def anchor_from(value: Any) -> Anchor:
         RecordError: it is not one.
     """
     names = {field.name for field in fields(Anchor)}
-    if not isinstance(value, Mapping) or set(value) != names:
+    if not isinstance(value, Mapping) or not names - {"needed"} <= set(value) <= names:
         raise RecordError(f"an entry of `anchors` is {value!r}, not one of {sorted(names)}")
     try:
         return Anchor(
@@ -47,6 +57,7 @@ def anchor_from(value: Any) -> Anchor:
             p_lower=float(value["p_lower"]),
             cost=float(value["cost"]),
             covers=ranges_from(value["covers"]),
+            needed=float(value["needed"]) if "needed" in value else None,
         )
     except (TypeError, ValueError, OverflowError) as error:
         raise RecordError(f"an entry of `anchors` is {value!r}: {error}") from error

@@ -21,6 +21,8 @@ from lightning_smooth.records.audit_attacks import ATTACK_FILE_CHECKS, OUTCOME_C
 from lightning_smooth.records.audit_checks import CHECKS, Problem, subject
 from lightning_smooth.records.audit_files import FILE_CHECKS, Files, read_files
 from lightning_smooth.records.audit_lines import Entry, Fault
+from lightning_smooth.records.audit_range import SHARE
+from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.reading import kind_of
 
 
@@ -102,7 +104,10 @@ def audit(path: str | Path) -> Audit:
 
 
 def _notes(files: Files) -> Iterator[str]:
-    """Equal images: data sets have some, and so has a file whose lines were copied."""
+    """Equal images: data sets have some, and so has a file whose lines were copied.
+
+    And certificates of ranges from before what each anchor spends was recorded.
+    """
     first: dict[str, int] = {}
     equal = [
         (seen, index)
@@ -113,6 +118,14 @@ def _notes(files: Files) -> Iterator[str]:
         one, other = equal[0]
         more = f" (and {len(equal) - 1:,} more pairs)" if len(equal) > 1 else ""
         yield f"Images {one} and {other} have the same digest{more}: are they equal in the data?"
+    certificates = [e.record for e in files.entries.values() if isinstance(e.record, Certificate)]
+    bare = sum(bool(c.anchors) and SHARE not in c.measured for c in certificates)
+    if bare:
+        yield (
+            f"{bare:,} certificates hold draws and hits at each look of their anchors, but neither "
+            "the votes nor what each anchor spends of alpha and was to show: they are from before "
+            "these were recorded."
+        )
 
 
 def _check_records(

@@ -198,7 +198,7 @@ def _compare_decisions(
 
 def _hits(case: Subject) -> list[Problem] | None:
     c = case.certificate
-    return [*_compare_hits(c)] if c.votes or c.looks else None
+    return [*_compare_hits(c)] if c.votes or c.looks or c.anchors else None
 
 
 def _compare_hits(c: Certificate) -> Iterator[Problem]:
@@ -207,9 +207,15 @@ def _compare_hits(c: Certificate) -> Iterator[Problem]:
         yield Problem("contradiction", c.hits, f"{voted}, votes of class {c.candidate}")
     if c.looks and tuple(c.looks[-1]) != (c.n, c.hits):
         yield Problem("contradiction", f"last look {c.looks[-1]}", f"(n, hits) = {(c.n, c.hits)}")
-    for (n, hits), (later, more) in zip(((0, 0), *c.looks), c.looks, strict=False):
-        if not 0 <= more - hits <= later - n or later == n:
-            yield Problem("contradiction", f"look {(later, more)}", f"to go on from {(n, hits)}")
+    ends = [anchor.looks[-1] for anchor in c.anchors if anchor.looks]
+    summed = sum(n for n, _ in ends), sum(hits for _, hits in ends)
+    if c.anchors and summed != (c.n, c.hits):
+        yield Problem("contradiction", f"anchors' looks end at {summed} in all", f"{c.n, c.hits}")
+    for looks in (c.looks, *(anchor.looks for anchor in c.anchors)):
+        for (n, hits), (later, more) in zip(((0, 0), *looks), looks, strict=False):
+            if not 0 <= more - hits <= later - n or later == n:
+                after = f"to go on from {(n, hits)}"
+                yield Problem("contradiction", f"look {(later, more)}", after)
 
 
 def _votes(case: Subject) -> list[Problem] | None:
@@ -252,6 +258,10 @@ def _ledger(case: Subject) -> list[Problem] | None:
     except SmoothError:
         spent = " + ".join(f"{name} {value!r}" for name, value in c.ledger.items())
         return [Problem("unsound", spent, f"at most alpha = {c.alpha!r}, none below 0")]
+    share, tests = c.measured.get(audit_range.SHARE, 0.0), c.parameters.get("anchors")
+    if share and isinstance(tests, int) and not 0 < share * tests <= c.alpha + math.ulp(c.alpha):
+        most = f"at most alpha = {c.alpha!r} together"
+        return [Problem("unsound", f"{tests} anchors of {share!r} each", most)]
     return []
 
 

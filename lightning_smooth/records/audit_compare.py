@@ -143,7 +143,9 @@ def _votes(audits: Sequence[Audit]) -> list[Statement]:
             for index in audit.entries.keys() & other.entries.keys():
                 one, two = audit.entries[index].certificate, other.entries[index].certificate
                 shared += 1
-                differing += (one.hits, one.votes, one.votes0) != (two.hits, two.votes, two.votes0)
+                # Older records of ranges have no votes of their anchors.
+                votes = one.votes != two.votes and bool(one.votes) == bool(two.votes)
+                differing += votes or (one.hits, one.votes0) != (two.hits, two.votes0)
     if not shared:
         return []
     if differing:

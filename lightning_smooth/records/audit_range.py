@@ -2,23 +2,32 @@
 
 What an anchor's cells cost follows from the image, the transformation and the surrogate, none of
 which is in the record: `cost` and `covers` are taken as they stand there. The bound that has to be
-above the cost, and the radius that the cells make, are computed anew.
+above the cost, and the radius that the cells make, are computed anew; and so is what each test
+decided: one that held covers something, and one that did not says what it was to show (`needed`),
+from which and its looks follows whether it was given up.
+
+Records from before `measured` had `anchor_alpha`, what each test spends, have no `needed`: whether
+what was not held was given up or left undecided is then taken as it stands there.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from lightning_smooth.errors import RecordError
 from lightning_smooth.maths.coverage import Origin, Range, check_around, held_radius
-from lightning_smooth.maths.deciding import HELD, NOT_HELD, UNDECIDED
+from lightning_smooth.maths.deciding import HELD, NOT_HELD, UNDECIDED, Thresholds
 from lightning_smooth.maths.radius import gaussian_radius
 from lightning_smooth.maths.sequential import Looks
 from lightning_smooth.records.anchor import Anchor
 from lightning_smooth.records.audit_methods import Recomputed, Verdict, audits, number
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.types import Guarantee
+
+SHARE: Final = "anchor_alpha"
+"""In `measured`: what each test spends of alpha."""
 
 
 @audits("cover")
@@ -66,6 +75,7 @@ def _range(c: Certificate, guarantee: Guarantee) -> Recomputed:
     box, identity, radii = ranges_asked(c)
     rule = Looks(int(most), c.alpha / int(tests))
     bounds = [_bound(rule, anchor, box) for anchor in c.anchors]
+    _check_decisions(c, rule, bounds)
     counted = tuple(sum(anchor.looks[-1][k] for anchor in c.anchors) for k in (0, 1))
     if counted != (c.n, c.hits):
         raise RecordError(f"The anchors have {counted[1]} hits of {counted[0]} draws.")
@@ -120,6 +130,35 @@ def _bound(rule: Looks, anchor: Anchor, box: Sequence[tuple[float, float]]) -> f
         if not within:
             raise RecordError(f"An anchor covers {(low, high)!r}, which is not in the box {box!r}.")
     return bound
+
+
+def _check_decisions(c: Certificate, rule: Looks, bounds: Sequence[float]) -> None:
+    """Check what each test decided, in records that say what each spends."""
+    if SHARE not in c.measured:
+        if any(anchor.needed is not None for anchor in c.anchors):
+            raise RecordError(f"There is no `{SHARE}` in `measured`, and an anchor's `needed`.")
+        return
+    share = number(c.measured, SHARE, where="measured")
+    if share != rule.alpha:
+        raise RecordError(f"An anchor spends {share!r}, and not {rule.alpha!r} of alpha.")
+    decisions = [_decision(rule, a, p) for a, p in zip(c.anchors, bounds, strict=True)]
+    if NOT_HELD in c.decisions.values() and decisions[-1:] != [NOT_HELD]:
+        raise RecordError("Something is not held, and the last test was not given up.")
+
+
+def _decision(rule: Looks, anchor: Anchor, bound: float) -> str:
+    if anchor.needed is None:
+        if not anchor.covers:
+            raise RecordError("An anchor's test is said to have held, and covers nothing.")
+        return HELD
+    if bound >= anchor.needed or not anchor.needed > 0.5:
+        raise RecordError(f"A test was to show {anchor.needed!r}, and its looks give {bound!r}.")
+    test, ended = Thresholds(rule, [anchor.needed]), False
+    for _, hits in anchor.looks:
+        if ended:
+            raise RecordError(f"A test goes on after it was given up: {anchor.looks}.")
+        ended = test.observe(hits)
+    return test.decisions[0]
 
 
 def ranges_asked(

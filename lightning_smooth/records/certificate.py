@@ -58,7 +58,7 @@ class Certificate:
             says what. Numbers below 2^63; whole ones keep every digit. Left out where empty.
         anchors: the points at which the class was tested, for methods that cover a range of
             parameters from several; `n` and `hits` are then their sums, `p_lower` the least bound
-            of those that cover something. Left out where empty.
+            of those that cover something, `votes` of all their draws. Left out where empty.
         uncovered: boxes of parameters, of those asked about, that no anchor covers. Left out where
             empty.
     """
@@ -112,6 +112,8 @@ class Certificate:
         for name in ("looks", "radii", "measured", "anchors", "uncovered"):
             if not fields[name]:
                 del fields[name]
+        if self.anchors:
+            fields["anchors"] = [anchor.to_plain() for anchor in self.anchors]
         return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
     @classmethod

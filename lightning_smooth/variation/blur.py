@@ -11,7 +11,7 @@ from torch.nn import functional
 from lightning_smooth.interpolation.error import length
 from lightning_smooth.transforms.blur import GaussianBlur, SampledGaussianBlur
 from lightning_smooth.transforms.kernels import DefocusBlur
-from lightning_smooth.variation.path import Path, Size, Straight, column_norm
+from lightning_smooth.variation.path import Kernel, Path, Size, column_norm
 
 
 class GaussianPath(Path):
@@ -81,7 +81,7 @@ class SampledGaussianPath(Path):
         return column_norm(self.transform, self.theta(high), size).clamp_min(1.0)
 
 
-class DefocusPath(Straight):
+class DefocusPath(Kernel):
     """Defocus: weights clamp(radius + 1/2 - distance, 0, 1), divided by their sum.
 
     Between radii of `edges` no weight enters or leaves a clamp: weights N and their sum D are both
@@ -96,8 +96,3 @@ class DefocusPath(Straight):
         along = torch.arange(half + 1, dtype=torch.float64)
         distance = torch.unique(torch.hypot(along[:, None], along))
         return torch.cat([distance - 0.5, distance + 0.5])
-
-    def _gain(self, low: Tensor, high: Tensor, size: Size) -> Tensor:
-        # Column sums are affine in the kernel, which is between those of both ends.
-        ends = [column_norm(self.transform, self.theta(value), size) for value in (low, high)]
-        return torch.maximum(*ends)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_smooth.variation.path import Axis, Path
+from lightning_smooth.variation.path import Axis
+from lightning_smooth.variation.way import Way
 
 _NARROW = 1e-9
 """Intervals that are no wider than this, relative to their values, are left as they are."""
@@ -18,19 +19,9 @@ _NARROW = 1e-9
 class Grid:
     """Cells of one or two axes, and how far images are from the hulls of their corners.
 
-    Of two paths, tau2(b, tau1(a, x)) with tau2(b, .) affine, N the norm of its linear part, u_i =
-    tau1(a_i, x) at the ends of [a_0, a_1], and r_i how far tau2(b, u_i) is from the segment of
-    tau2(b_0, u_i) and tau2(b_1, u_i):
-
-        distance from the hull of the four corners <= N r + max(r_0, r_1),
-
-    r how far tau1(a, x) is from the segment of u_0 and u_1. For tau1(a, x) = (1 - w) u_0 + w u_1 +
-    e, with |e| <= r, becomes (1 - w) tau2(b, u_0) + w tau2(b, u_1) + e', with |e'| <= N r; each of
-    both is within r_i of a segment between corners, and so is their mean of the hull.
-
     Attributes:
-        axes: one for each path.
-        first: (M1, M2 or 1) float64, what the first path adds to each cell's bound.
+        axes: one for each parameter.
+        first: (M1, M2 or 1) float64, what the first parameter adds to each cell's bound.
         second: likewise; 0 where there is none.
     """
 
@@ -39,20 +30,14 @@ class Grid:
     second: Tensor
 
     @classmethod
-    def of(cls, image: Tensor, paths: Sequence[Path], axes: tuple[Axis, ...]) -> Grid:
+    def of(cls, image: Tensor, way: Way, axes: tuple[Axis, ...]) -> Grid:
         """Bounds of all cells, for an image (C, H, W) float64."""
-        first = paths[0].stray(image[None], axes[0].low, axes[0].high)[0, :, None]
-        if len(paths) == 1:
-            return cls(axes, first, torch.zeros_like(first))
-        images = paths[0].images(image[None], axes[0].values)
-        second = paths[1].stray(images, axes[1].low, axes[1].high)[axes[0].ends].amax(dim=1)
-        size = image.shape[1], image.shape[2]
-        return cls(axes, first * paths[1].gain(axes[1].low, axes[1].high, size), second)
+        return cls(axes, *way.strays(image, axes))
 
     def __len__(self) -> int:
         return self.first.numel()
 
-    def divided(self, paths: Sequence[Path], stray: float, most: int) -> tuple[Axis, ...] | None:
+    def divided(self, way: Way, stray: float, most: int) -> tuple[Axis, ...] | None:
         """Axes for the next try: `most` cells at most; None where there is nothing to be done.
 
         Of a cell with too large a bound the axis is divided that adds more to it; into as many
@@ -61,14 +46,14 @@ class Grid:
         bound = self.first + self.second
         worst = torch.where(bound > stray, bound, 0.0)
         blame = torch.where(self.first >= self.second, worst, 0.0), 0.0
-        shares = [blame[0].amax(dim=1), (worst - blame[0]).amax(dim=0)][: len(paths)]
+        shares = [blame[0].amax(dim=1), (worst - blame[0]).amax(dim=0)][: len(self.axes)]
         for axis, share in zip(self.axes, shares, strict=True):
             wide = axis.high - axis.low > _NARROW * (1 + axis.low.abs())
             share.mul_(wide)
         needed = [
-            torch.where(share > stray, (share / stray) ** (1 / path.order), 1.0)
+            torch.where(share > stray, (share / stray) ** (1 / order), 1.0)
             .clamp_max(most + 1.0).ceil()
-            for path, share in zip(paths, shares, strict=True)
+            for order, share in zip(way.orders, shares, strict=True)
         ]  # fmt: skip
         if all(bool((parts == 1).all()) for parts in needed):
             return None

@@ -157,6 +157,15 @@ class Straight(Path):
         return images.new_zeros(len(images), len(low))
 
 
+class Kernel(Straight):
+    """A blur whose kernel moves on a straight line between `edges`, its weights at least 0."""
+
+    def _gain(self, low: Tensor, high: Tensor, size: Size) -> Tensor:
+        # Column sums are affine in the kernel, which is between those of both ends.
+        ends = [column_norm(self.transform, self.theta(value), size) for value in (low, high)]
+        return torch.maximum(*ends)
+
+
 def divided(edges: Tensor, parts: Tensor) -> Tensor:
     """Ascending edges (V,), and what divides the interval after each into so many (V - 1,).
 

@@ -14,7 +14,7 @@ from lightning_smooth.transforms.base import Transform
 from lightning_smooth.types import Box
 from lightning_smooth.variation.cells import Cells
 from lightning_smooth.variation.grid import Grid
-from lightning_smooth.variation.table import paths_of
+from lightning_smooth.variation.table import way_of
 
 _ROUNDING = 1e-9
 """Of a bound, relative, and of the largest value: many times what float64 is wrong by."""
@@ -69,20 +69,17 @@ def vary(
     check_count("most", most)
     if stored not in get_args(Stored):
         raise InputError(f"Expected `stored` to be exact, float32 or uint8, but got {stored!r}.")
-    paths = paths_of(transform, tuple(ranges))
+    way = way_of(transform, tuple(ranges))
     size = image.shape[1], image.shape[2]
-    axes = tuple(
-        path.axis(low, high, size, cells)
-        for path, (low, high) in zip(paths, ranges.values(), strict=True)
-    )
+    axes = way.axes(list(ranges.values()), size, cells)
     if math.prod(map(len, axes)) > most:
         raise InputError(
             f"Expected `most` to be at least {math.prod(map(len, axes))}, the cells to start with "
             f"for {transform!r} and this box, but got {most}: raise it, or reduce `cells` or `box`."
         )
-    grid = Grid.of(image, paths, axes)
-    while (divided := grid.divided(paths, stray, most)) is not None:
-        grid = Grid.of(image, paths, divided)
+    grid = Grid.of(image, way, axes)
+    while (divided := grid.divided(way, stray, most)) is not None:
+        grid = Grid.of(image, way, divided)
     return _cells(transform, image, tuple(ranges), grid, stored)
 
 

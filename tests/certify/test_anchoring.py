@@ -21,7 +21,7 @@ def search(ends, cost, norms, probability, *, goal=1.0, reach=1.2, most=64):
     while (wanted := found.next()) is not None:
         p = probability(ends[wanted.vertex])
         ended = p < wanted.needed
-        if not found.observe(wanted.vertex, [(100, int(100 * p))], p, ended=ended):
+        if not found.observe(wanted, [(100, int(100 * p))], p, ended=ended):
             break
     return found
 
@@ -73,7 +73,7 @@ def test_the_last_of_all_tests_has_all_draws():
     _, cost, norms = line()
     found = Anchoring(cost, norms, goal=1.0, reach=1.2, most=2, draws=10_000, best=0.9999)
     first = found.next()
-    found.observe(first.vertex, [(100, 90)], 0.89, ended=False)
+    found.observe(first, [(100, 90)], 0.89, ended=False)
     assert (first.draws, found.next().draws) == (1024, 10_000)
 
 

@@ -19,6 +19,7 @@ from lightning_smooth.transforms import (
     GaussianBlur,
     IntegerTranslation,
     MotionBlur,
+    Occlusion,
     Pixelate,
     Rotation,
     RotationalBlur,
@@ -82,6 +83,11 @@ TRANSFORMS = {
     "zoom blur": (ZoomBlur(samples=6), {"zoom": (0.0, 0.5)}),
     "defocus": (DefocusBlur(), {"radius": (0.0, 4.0)}),
     "blur": (GaussianBlur(), {"variance": (0.0, 3.0)}),
+    "motion": (MotionBlur(), {"length": (0.0, 5.0)}),
+    "motion, any direction": (
+        MotionBlur(),
+        {"length": (0.0, 2.0), "angle": (-90.0, 90.0)},
+    ),
     "pixelate": (Pixelate(), {"strength": (0.0, 0.8)}),
     "light": (BrightnessContrast(), {"brightness": (-0.1, 0.1), "contrast": (-0.2, 0.2)}),
 }
@@ -209,6 +215,27 @@ def test_a_record_with_other_counts_contradicts_itself(made):
     assert subject(dataclasses.replace(certificate, anchors=certificate.anchors[:1]), {}).failure
 
 
+def test_all_votes_of_the_anchors_are_kept(made):
+    _, certificate = made
+    assert certificate.votes[1] == certificate.hits
+    assert sum(certificate.votes.values()) == certificate.n
+    assert certificate.measured["anchor_alpha"] * 64 == certificate.alpha
+
+
+def test_what_a_test_was_to_show_is_kept_where_it_did_not():
+    certifier = CoverCertifier(Brightness(), {"brightness": (-0.4, 0.4)}, 0.3, n=4000, anchors=40)
+    certificate = certifier(shades(0.2), IMAGE, index=0)
+    *_, last = certificate.anchors
+    assert certificate.decisions["1.0"] == "not held"
+    assert last.needed > last.p_lower
+    assert any(anchor.needed is None for anchor in certificate.anchors)
+    audited(certificate)
+    held = dataclasses.replace(last, needed=None)
+    assert subject(
+        dataclasses.replace(certificate, anchors=(*certificate.anchors[:-1], held)), {}
+    ).failure
+
+
 def test_batches_and_their_order_change_nothing(made):
     certifier, certificate = made
     other = IMAGE.flip(2)
@@ -290,4 +317,4 @@ def test_what_is_refused(arguments, message):
 
 def test_a_transformation_without_a_bound_is_refused():
     with pytest.raises(InputError, match="variation"):
-        CoverCertifier(MotionBlur(), {"length": (0.0, 4.0)}, 0.25)
+        CoverCertifier(Occlusion(), {"side": (0.0, 4.0)}, 0.25)

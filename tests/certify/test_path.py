@@ -15,7 +15,7 @@ from lightning_smooth.models.surrogate import SurrogateNetwork
 from lightning_smooth.records.audit_checks import subject
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.smoothing import NoiseKey
-from lightning_smooth.transforms import MotionBlur, Rotation, Translation
+from lightning_smooth.transforms import MotionBlur, Occlusion, Rotation, Translation
 
 IMAGE = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
 BOX = {"angle": (-25.0, 25.0)}
@@ -200,7 +200,7 @@ def test_batches_change_nothing():
             "one parameter",
         ),
         (
-            lambda: PathCertifier(surrogate(transform=MotionBlur(), box={"length": (0.0, 3.0)})),
+            lambda: PathCertifier(surrogate(transform=Occlusion(), box={"side": (0.0, 3.0)})),
             "variation",
         ),
         (
@@ -219,6 +219,24 @@ def test_a_surrogate_of_any_transformation_has_a_surrogate_s_certificate():
     certificate = GSmoothCertifier(network, {"length": 1.0}, **FEW)(Tilted(1, 0.5), IMAGE, index=0)
     assert certificate.guarantee == "surrogate"
     assert certificate.radius > 0
+
+
+@pytest.mark.parametrize(
+    "box", [{"length": (0.0, 3.0)}, {"length": (0.0, 1.0), "angle": (-40.0, 60.0)}]
+)
+def test_motion_blur_has_a_certificate_of_its_own_images(box):
+    network, model = surrogate(transform=MotionBlur(), box=box), Tilted(1, 1.5)
+    certifier = PathCertifier(network, dict.fromkeys(box, 8.0), **FEW)
+    certificate = certifier(model, IMAGE, index=0)
+    assert certificate.guarantee == "certified"
+    assert certificate.radius > 0
+    ends = torch.tensor(list(box.values()), dtype=torch.float64) * certificate.radius
+    share = torch.rand(20, len(box), generator=torch.Generator().manual_seed(0)).double()
+    parts = ends[:, 0] + (ends[:, 1] - ends[:, 0]) * share
+    theta = MotionBlur().theta(**{name: parts[:, k] for k, name in enumerate(box)})
+    latents = certifier.encoded(MotionBlur()(IMAGE[None].double(), theta))
+    p = probabilities(certifier, model, latents, draws=4000)
+    assert (p > 0.5 - 3 * np.sqrt(0.25 / 4000)).all()
 
 
 def test_bounds_and_noise_are_not_rounded_to_bfloat16():

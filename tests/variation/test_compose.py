@@ -12,7 +12,7 @@ from lightning_smooth.transforms import (
     DefocusBlur,
     GaussianBlur,
     Hue,
-    MotionBlur,
+    Occlusion,
     Pixelate,
     Rotation,
     RotationalBlur,
@@ -115,9 +115,9 @@ def test_hue_comes_first():
 
 
 def test_a_part_without_a_bound_may_stay_at_its_identity():
-    chain = Compose([MotionBlur(), Rotation()])
+    chain = Compose([Occlusion(), Rotation()])
     image = pictures()["digit"]
     assert not has_bound(chain)
-    assert len(vary(chain, image, {"rotation_angle": (0.0, 9.0)}).low)
-    with pytest.raises(InputError, match=r"`length`.*MotionBlur.*Brightness, BrightnessContrast"):
-        vary(chain, image, {"length": (0.0, 5.0)})
+    assert len(vary(chain, image, {"angle": (0.0, 9.0)}).low)
+    with pytest.raises(InputError, match=r"`side`.*Occlusion.*Brightness, BrightnessContrast"):
+        vary(chain, image, {"side": (0.0, 5.0)})

@@ -9,6 +9,7 @@ from lightning_smooth.transforms import (
     DefocusBlur,
     GaussianBlur,
     IntegerTranslation,
+    MotionBlur,
     Pixelate,
     Rotation,
     RotationalBlur,
@@ -20,7 +21,7 @@ from lightning_smooth.transforms import (
     ZoomBlur,
 )
 from lightning_smooth.variation.path import Axis, divided
-from lightning_smooth.variation.table import PATHS, paths_of
+from lightning_smooth.variation.table import PATHS, way_of
 
 CASES = [
     (Brightness(), (-0.3, 0.4), 1.01),
@@ -30,6 +31,7 @@ CASES = [
     (GaussianBlur(ends="cyclic"), (0.0, 3.0), 1.01),
     (IntegerTranslation("zero"), (-2.0, 3.0), 1.01),
     (IntegerTranslation("reflected"), (-2.0, 3.0), 1.01),
+    (MotionBlur(), (0.0, 8.0), 1.8),
     (Pixelate(), (0.0, 0.7), 1.3),
     (Rotation(), (-70.0, 30.0), 1.5),
     (RotationalBlur(samples=4), (0.0, 30.0), 1.5),
@@ -52,7 +54,7 @@ def operator(transform, theta, channels, size):
 @pytest.mark.parametrize(("transform", "ends", "loose"), CASES, ids=lambda v: str(v))
 def test_no_image_is_enlarged_more_than_the_gain(transform, ends, loose):
     channels, size = (3, (3, 4)) if isinstance(transform, Saturation) else (1, (6, 7))
-    path = paths_of(transform, transform.names[:1])[0]
+    (path,) = way_of(transform, transform.names[:1]).paths
     axis = path.axis(*ends, size, 20)
     gains = path.gain(axis.low, axis.high, size)
     for low, high, gain in list(zip(axis.low, axis.high, gains, strict=True))[::3]:

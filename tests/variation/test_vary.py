@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_smooth.errors import InputError
-from lightning_smooth.transforms import Compose, GaussianBlur, MotionBlur, Rotation, Translation
+from lightning_smooth.transforms import Compose, GaussianBlur, Occlusion, Rotation, Translation
 from lightning_smooth.variation import has_bound, vary
 
 IMAGE = torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -61,7 +61,7 @@ def test_numbers_are_checked():
 
 
 def test_transformations_without_a_bound_are_named():
-    for transform in (MotionBlur(), Turned()):
+    for transform in (Occlusion(), Turned()):
         assert not has_bound(transform)
         with pytest.raises(InputError, match=r"has none: those that have are Brightness, .*Zoom"):
             vary(transform, IMAGE, {transform.names[0]: (0.0, 1.0)})
