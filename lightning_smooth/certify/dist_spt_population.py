@@ -15,6 +15,7 @@ from lightning_smooth.certify.spt import CANDIDATES, VALIDATION, Distances, SPTC
 from lightning_smooth.errors import InputError
 from lightning_smooth.interpolation.measure import Stored
 from lightning_smooth.interpolation.population import PopulationError
+from lightning_smooth.interpolation.sizes import extremes
 from lightning_smooth.maths.spt import HOLDS_FOR
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.transforms.geometric import Rotation, Translation
@@ -25,7 +26,7 @@ _MEASURED: Final = ("transform", "scale", "preprocessing", "stored")
 
 
 class DistSPTDCertifier(SPTCertifier):
-    """DistSPT^D: rotations or translations of an image of a distribution, with one E for all.
+    """DistSPT^D: rotations or translations of an image of a distribution, with E from others.
 
     The classifier is that of `SPTCertifier`: g, smoothed over the transformation, around h,
     smoothed over pixels.
@@ -43,7 +44,8 @@ class DistSPTDCertifier(SPTCertifier):
     elsewhere, or of one that was attacked already, it says nothing.
 
     How: as `DistSPTxCertifier`, with the E and the rho of `error`, as `scripts/measure_error` finds
-    them, in place of a bound of each image's own error. The ledger is of the draws made here alone;
+    them, in place of a bound of each image's own error; E is the same for all images, or the same
+    multiple of an image's `roughness`, as `error` says. The ledger is of the draws made here alone;
     q, rho, the counts that they follow from, their alpha and a digest of the file stand apart, in
     `population` of the record's parameters, and `holds_for` says what they mean.
 
@@ -129,9 +131,10 @@ class DistSPTDCertifier(SPTCertifier):
                 f"Expected an image of shape {self.error.shape}, as those are whose error was "
                 f"measured, but got {tuple(image.shape)}."
             )
-        smallest, largest = self.error.sizes
+        size = self.error.size_of(image, self.preprocessing)
+        smallest, largest = extremes(size)
         found = {"rho": self.error.rho, "q": self.error.q, "size": largest, "smallest": smallest}
-        return Sizes(size=self.error.size, rho=self.error.rho, measured=found)
+        return Sizes(size=size, rho=self.error.rho, measured=found)
 
     def _own(self) -> dict[str, Any]:
         return {**super()._own(), "holds_for": HOLDS_FOR, "population": self.error.summary()}

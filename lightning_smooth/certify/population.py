@@ -19,7 +19,8 @@ from lightning_smooth.interpolation.measure import (
     exceeding,
 )
 from lightning_smooth.interpolation.population import PopulationError
-from lightning_smooth.interpolation.sizes import AngleSizes
+from lightning_smooth.interpolation.roughness import unit_of
+from lightning_smooth.interpolation.sizes import AngleSizes, scaled
 from lightning_smooth.maths.laws import GaussianLaw
 from lightning_smooth.maths.spt import failures_allowed
 from lightning_smooth.smoothing.parameters import ParameterNoise
@@ -37,6 +38,10 @@ Images = Callable[[int], Tensor]
 class PopulationStudy:
     """One attempt at an E for the images of a distribution: chosen on some, verified on others.
 
+    E is the same for all images, or, if `relative`, the same multiple of an image's `roughness`,
+    which errors follow closely: an image's E is then little more than its own errors, where the
+    same for all has to be that of the roughest.
+
     Of the indices in `order` the first `images[0]` choose E. The next `images[1]` that no attempt
     before this one verified with, and that did not choose, verify it. What follows from their
     counts, and what it guarantees, `PopulationError` says.
@@ -52,6 +57,7 @@ class PopulationStudy:
         images: how many choose E, and how many verify it.
         draws: of b: of each image that chooses, and of each that verifies.
         margin: E is so many times the largest error found.
+        relative: whether errors are counted in units of an image's `roughness`.
         rho: bound, to be verified, of the probability that an error exceeds E.
         level: probability with which an image may pass that should not; it costs q, and no alpha.
         alpha: probability with which the outcome of any attempt may be wrong.
@@ -81,6 +87,7 @@ class PopulationStudy:
         images: tuple[int, int] = (200, 300),
         draws: tuple[int, int] = (20, 300),
         margin: float = 1.1,
+        relative: bool = True,
         rho: float = 0.02,
         level: float = 0.1,
         alpha: float = 0.001,
@@ -95,7 +102,7 @@ class PopulationStudy:
         )
         self.stored: Stored = stored
         self.draws = check_count("draws", draws[0]), check_count("draws", draws[1])
-        self.margin = check_positive("margin", margin)
+        self.margin, self.relative = check_positive("margin", margin), relative
         self.rho, self.level = check_probability("rho", rho), check_probability("level", level)
         self.alpha, self.seed = (
             check_probability("alpha", alpha),
@@ -131,11 +138,16 @@ class PopulationStudy:
 
     def choose(self, images: Images) -> float | AngleSizes:
         """E by the images that choose it."""
-        pairs = (
-            (self._engine(images(index)), self._noise("error size", index, self.draws[0]))
-            for index in self.chosen
+        shown = ((index, images(index)) for index in self.chosen)
+        samples = (
+            (
+                self._engine(image),
+                self._noise("error size", index, self.draws[0]),
+                self._unit(image),
+            )
+            for index, image in shown
         )
-        return choose_size(pairs, self.margin)
+        return choose_size(samples, self.margin)
 
     def failures(self, size: float | AngleSizes, image: Tensor, index: int) -> int:
         """Draws, of one image that verifies, whose error is not proven to be at most E.
@@ -146,7 +158,7 @@ class PopulationStudy:
         if index not in self.verified:
             raise InputError(f"Image {index} is not one that verifies E in this attempt.")
         noise = self._noise("error", index, self.draws[1])
-        return exceeding(self._engine(image), noise, size)
+        return exceeding(self._engine(image), noise, scaled(size, self._unit(image)))
 
     def outcome(
         self, size: float | AngleSizes, failures: Mapping[int, int], shape: Iterable[int]
@@ -178,6 +190,7 @@ class PopulationStudy:
             shape=tuple(shape),
             data=self.data,
             seed=self.seed,
+            relative=self.relative,
         )
 
     def measure(self, images: Images) -> PopulationError:
@@ -188,6 +201,9 @@ class PopulationStudy:
 
     def _engine(self, image: Tensor) -> Engine:
         return bounds_of(image, self.transform, self.largest, self.preprocessing, self.stored)
+
+    def _unit(self, image: Tensor) -> float:
+        return unit_of(image, self.preprocessing) if self.relative else 1.0
 
     def _noise(self, stream: Stream, index: int, count: int) -> Tensor:
         key = NoiseKey(self.seed, index, stream, POPULATION + self.attempt)

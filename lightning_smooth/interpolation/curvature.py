@@ -64,7 +64,14 @@ class Swept:
     turns_y: Tensor
 
 
-def swept_by_rotation(middle: Tensor, half: float | Tensor, height: int, width: int) -> Swept:
+def swept_by_rotation(
+    middle: Tensor,
+    half: float | Tensor,
+    height: int,
+    width: int,
+    *,
+    pixels: Tensor | None = None,
+) -> Swept:
     """Where pixels look while the angle is within `half` of `middle`.
 
     Args:
@@ -72,12 +79,15 @@ def swept_by_rotation(middle: Tensor, half: float | Tensor, height: int, width: 
         half: degrees, one or (B,). What is returned is float32, rounded outward.
         height: of the image, in pixels.
         width: likewise.
+        pixels: (n,) numbers of those that are wanted, row by row; what is returned is (B, 1, n).
 
     Raises:
         InputError: the interval is so wide that a point may move by a pixel or more.
     """
     cos, sin = (value[:, None, None].float() for value in cos_sin(middle))
     px, py = centered(width, cos), centered(height, cos)[:, None]
+    if pixels is not None:
+        px, py = px[pixels % width], py[:, 0][pixels // width]
     x, y = cos * px - sin * py, sin * px + cos * py
     halves = torch.as_tensor(half, dtype=torch.float64).reshape(-1, 1, 1)
     angle = (halves.deg2rad() * (1 + _ROUNDING)).to(cos)
@@ -92,9 +102,9 @@ def swept_by_rotation(middle: Tensor, half: float | Tensor, height: int, width: 
             "Expected intervals in which no pixel moves by more than one, but got "
             f"{2 * float(halves.max()):g} degrees of an image {height} x {width}: split them."
         )
+    speed_x, speed_y = along + bend, across + bend
     return Swept(
-        x, y, half_x, half_y,
-        speed_x=along + bend, speed_y=across + bend, far_x=across + bend, far_y=along + bend,
+        x, y, half_x, half_y, speed_x, speed_y, far_x=speed_y, far_y=speed_x,
         turns_x=along <= bend, turns_y=across <= bend,
     )  # fmt: skip
 
@@ -137,63 +147,94 @@ class Curvature:
         """
         return self.departure(swept, math.radians(step))
 
-    def departure(self, swept: Swept, width: float | Tensor) -> Tensor:
-        """As `remainder`, over a width of whatever parameter `swept` is of: one, or (B,)."""
-        widths = torch.as_tensor(width, dtype=torch.float64).reshape(-1, 1, 1, 1)
-        d = (widths * (1 + 4 * _ROUNDING)).to(swept.x)
-        x, y = swept.x + (self.columns - 1) / 2, swept.y + (self.rows - 1) / 2
-        sizes = self.columns, self.rows
-        jumps = self._jumps(
-            x, y, swept.half_x, swept.half_y, swept.speed_x * (1 + swept.turns_x.float()),
-            self.bend_x, self.slope_x, sizes, (1, self.columns),
-        ) + self._jumps(
-            y, x, swept.half_y, swept.half_x, swept.speed_y * (1 + swept.turns_y.float()),
-            self.bend_y, self.slope_y, sizes[::-1], (self.columns, 1),
-        )  # fmt: skip
-        left, top = (x - swept.half_x).floor(), (y - swept.half_y).floor()
-        plane = ((x + swept.half_x).floor() > left).long()
-        plane += 2 * ((y + swept.half_y).floor() > top).long()
-        cell = top.clamp(0, self.rows - 1) * self.columns + left.clamp(0, self.columns - 1)
-        cell = cell.long() + plane * (self.rows * self.columns)
-        twist, step_x, step_y = (_take(table, cell) for table in self.cells)
-        smooth = 2 * (swept.speed_x * swept.speed_y)[:, None] * twist
-        smooth += swept.far_x[:, None] * step_x + swept.far_y[:, None] * step_y
-        return jumps * (d / 4) + smooth * (d * d / 8)
+    def departure(
+        self, swept: Swept, width: float | Tensor, *, beyond: float | None = None
+    ) -> Tensor:
+        """As `remainder`, over a width of whatever parameter `swept` is of: one, or (B,).
 
-    def _jumps(
+        Args:
+            swept: where the points are.
+            width: of the piece, at most that of the interval that `swept` is over.
+            beyond: how much half of `swept`'s interval is more than half a piece, where `swept`'s
+                `x` and `y` are those of that interval's middle: what crosses a line near an end
+                then counts for less. None: nothing is known of when.
+        """
+        widths = torch.as_tensor(width, dtype=torch.float64).reshape(-1, 1, 1)
+        d = (widths * (1 + 4 * _ROUNDING)).to(swept.x).expand(len(swept.x), 1, 1)
+        x, y = swept.x + (self.columns - 1) / 2, swept.y + (self.rows - 1) / 2
+        bound = self._smooth(swept, x, y, d * d / 8)
+        wide, high = (self.columns, 1), (self.rows, self.columns)
+        sides = (x, swept.half_x, swept.speed_x, swept.turns_x), (y, swept.half_y)
+        self._add_jumps(bound, *sides, self.bend_x, self.slope_x, wide, high, d, beyond)
+        sides = (y, swept.half_y, swept.speed_y, swept.turns_y), (x, swept.half_x)
+        self._add_jumps(bound, *sides, self.bend_y, self.slope_y, high, wide, d, beyond)
+        return bound.view(len(bound), *x.shape).transpose(0, 1)
+
+    def _smooth(self, swept: Swept, x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """(C, BHW): the bound of v'' within cells, times `scale`."""
+        left, top = (x - swept.half_x).floor_(), (y - swept.half_y).floor_()
+        # 1 where the points may be in two columns of cells, 2 for two rows: a plane each.
+        plane = (x + swept.half_x).floor_().sub_(left).clamp_(max=1)
+        plane.add_((y + swept.half_y).floor_().sub_(top).clamp_(max=1), alpha=2)
+        cell = plane.int().mul_(self.rows).add_(top.clamp_(0, self.rows - 1).int())
+        cell = cell.mul_(self.columns).add_(left.clamp_(0, self.columns - 1).int()).flatten()
+        tables: list[Tensor] = [table.index_select(1, cell) for table in self.cells]
+        bound, step_x, step_y = tables
+        bound.mul_((swept.speed_x * swept.speed_y).mul_(2 * scale).flatten())
+        bound.addcmul_(step_x, (swept.far_x * scale).flatten())
+        bound.addcmul_(step_y, (swept.far_y * scale).flatten())
+        return bound
+
+    def _add_jumps(
         self,
-        along: Tensor,
-        across: Tensor,
-        half_along: Tensor,
-        half_across: Tensor,
-        speed: Tensor,
+        bound: Tensor,
+        moving: tuple[Tensor, Tensor, Tensor, Tensor],
+        beside: tuple[Tensor, Tensor],
         bend: Tensor,
         slope: Tensor,
-        sizes: tuple[int, ...],
-        strides: tuple[int, int],
-    ) -> Tensor:
-        """Bound what v' jumps by where points cross a line of samples, `along` an axis."""
-        line = (along + half_along).floor()
-        crossed = (line >= along - half_along) * speed
+        along_size: tuple[int, int],
+        across_size: tuple[int, int],
+        d: Tensor,
+        beyond: float | None,
+    ) -> None:
+        """Add to (C, BHW) bounds what v' jumps by where points cross a line of samples.
+
+        A jump J at the time s leaves at most J s (d - s)/d, which is J d/4 (1 - (2 u/d)^2) where
+        u is how far s is from the middle. A point that is p from the line in the middle is there
+        after p/speed at least.
+        """
+        along, half, _, _ = moving
+        line = (along + half).floor_()
+        apart = along - line
+        place = (apart <= half).flatten().nonzero()[:, 0]  # few, of narrow pieces
+
+        def of(values: Tensor) -> Tensor:
+            return values.flatten().index_select(0, place)
+
+        speed, turns, across = of(moving[2]), of(moving[3]), of(beside[0])
         base = across.floor()
-        part = across - base
-        place = line.clamp(0, sizes[0] - 1) * strides[0]
-        first = (place + base.clamp(0, sizes[1] - 1) * strides[1]).long()
-        second = (place + (base + 1).clamp(0, sizes[1] - 1) * strides[1]).long()
+        part = across.sub_(base)
+        start = of(line).clamp_(0, along_size[0] - 1).int().mul_(along_size[1])
+        stride = across_size[1]
+        first = base.clamp(0, across_size[0] - 1).int().mul_(stride).add_(start)
+        second = base.add_(1).clamp_(0, across_size[0] - 1).int().mul_(stride).add_(start)
         nearest = torch.where(part < 0.5, first, second)
-        bent = torch.lerp(_take(bend, first), _take(bend, second), part[:, None])
-        return crossed[:, None] * (bent + half_across[:, None] * _take(slope, nearest))
+        bent = torch.lerp(bend.index_select(1, first), bend.index_select(1, second), part)
+        bent.addcmul_(slope.index_select(1, nearest), of(beside[1]))
+        widths = d.expand(along.shape)
+        width = of(widths) if len(d) > 1 else d.flatten()
+        height = width / 4
+        if beyond is not None:
+            size = max(self.rows, self.columns)
+            late = of(apart).abs_().sub_(2 * _ROUNDING * size).div_(speed).sub_(beyond)
+            late = late.div_(width / 2).sub_(_ROUNDING).clamp_(0, 1)
+            height = height * (1 - late.square_())
+        bound.index_add_(1, place, bent.mul_(height * speed * (1 + turns)))
 
 
 def _up(values: Tensor) -> Tensor:
     """Values of at least 0, float64, as float32 that is not below them."""
     return torch.nextafter(values.float(), torch.full((), torch.inf)) * (values > 0)
-
-
-def _take(table: Tensor, places: Tensor) -> Tensor:
-    """(B, C, H, W): entries of (C, N) at (B, H, W)."""
-    taken = table.index_select(1, places.flatten())  # six times faster than table[:, places]
-    return taken.view(len(table), *places.shape).transpose(0, 1)
 
 
 def _next(values: Tensor, dim: int) -> Tensor:

@@ -22,21 +22,24 @@ import torch
 from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError
-from lightning_smooth.interpolation.curvature import Curvature, swept_by_rotation
+from lightning_smooth.interpolation.seen import Seen
+from lightning_smooth.interpolation.seen import length as length
 from lightning_smooth.interpolation.sizes import AngleSizes
+from lightning_smooth.interpolation.turned import Turned
 from lightning_smooth.transforms.geometric import rotation_matrix
 from lightning_smooth.transforms.sampling import affine_sample
 
 _ROUNDING = 1e-9
 """Of a norm, relative and absolute: many times what float64 is wrong by in the largest image."""
 
-_TURNED = 15 * 16 * 2.0**-24
-"""Of a norm before a rotation in float32, relative, for each pixel of the image's size.
+_HALVED = 0.25
+"""What halving a piece leaves of its remainder; where that is not enough, it is halved again."""
 
-A position is wrong by at most c = 16 * 2^-24 * size; so is each factor of a weight. A sample has
-weight in at most 9 pixels, a pixel weights of at most 6 samples: 2 c sqrt(54) in all (Schur).
-"""
+_PROBES = 8
+"""Pieces that tell how many to begin with."""
 
+_DOUBLINGS = 2
+"""How often that number may be doubled."""
 
 _NONE = AngleSizes(torch.zeros(1, dtype=torch.float64))
 
@@ -98,12 +101,9 @@ class RotationError:
             raise InputError(f"Expected `image` (C, H, W), but got shape {tuple(image.shape)}.")
         self.image = image.double()
         self.low, self.high = float(low), float(high)
-        self.preprocessing = preprocessing or nn.Identity()
         self.rounding = rounding
-        self.chunk = chunk
-        self._curvature = Curvature(self.image)
-        self._turned = _TURNED * 2 * max(image.shape[1:])
-        self._windows: dict[float, dict[int, float]] = {}
+        self._seen = Seen(preprocessing, *image.shape[1:])
+        self._turned = Turned(self.image, self._seen, chunk)
         radius = math.hypot(*image.shape[1:]) / 2
         widest = math.degrees(0.7 / radius)  # windows are 1.25 times as wide, and half of it each
         self._count = math.ceil((self.high - self.low) / min(step, widest))
@@ -130,49 +130,88 @@ class RotationError:
             least: a norm below which nothing is refined: no classifier sees it. Not used with a
                 target.
             halvings: how often a piece may be halved.
+
+        Raises:
+            InputError: an angle is not finite.
         """
         noise = noise.double()
-        count, step = self._count, (self.high - self.low) / self._count
-        rows, places = torch.arange(len(noise)), torch.arange(count + 1)
-        angles = self.low + step * places.double()
-        ends, bend = self._everywhere(noise, angles, step)  # (N, count + 1), (N count,)
+        if not bool(noise.isfinite().all()):
+            raise InputError("Expected angles `noise` that are finite, but one is not.")
         sizes = target if isinstance(target, AngleSizes) else _NONE
         goal = 0.0 if target is None or isinstance(target, AngleSizes) else target
+        count = self._first(noise, least if target is None else goal + float(sizes.values.min()))
+        step = (self.high - self.low) / count
+        rows, places = torch.arange(len(noise)), torch.arange(count + 1)
+        angles = self.low + step * places.double()
+        ends, bend = self._turned.everywhere(noise, angles, step)  # (N, count + 1), (N count,)
         lower, at = (ends - sizes.at(noise[:, None] + angles)).max(dim=1)
         worst = angles[at]
         row, place = rows.repeat_interleave(count), places[:-1].repeat(len(noise))
         ahead, behind = ends[:, :-1].flatten(), ends[:, 1:].flatten()
+        bound = torch.full_like(ahead, math.inf)
         settled = torch.full_like(noise, -math.inf)
-        slack, pieces = self._slack(noise), 0
+        slack, pieces = self._slack(noise) + self._turned.single, 0
+        # `single` apart, what is off is so in proportion to a norm, and not to its excess over E.
+        off = _ROUNDING + self._seen.wrong[1]
+        hair = 1.01 * off * (1 + abs(goal) + sizes.largest)
         for level in range(halvings + 1):
-            if level:
-                bend = self._bend(noise[row], place, step)
             left = noise[row] + self.low + step * place.double()
-            bend = bend + self._windowed(left, step)
-            bound = torch.maximum(ahead, behind) + bend - sizes.least(left, left + step)
-            pieces += len(row)
+            near = torch.maximum(ahead, behind) - sizes.least(left, left + step)
             if target is None:
-                open_ = bound > ((1 + tolerance) * lower).clamp(min=least)[row]
+                allowed = ((1 + tolerance) * lower - self._turned.single).clamp(min=least)
             else:
-                open_ = (bound + slack[row] > goal) & ((lower + slack)[row] <= goal)
-            open_ &= level < halvings
+                allowed = torch.where(lower + slack > goal, math.inf, goal - slack - hair)
+            tried = torch.arange(len(row))
+            if 0 < level < halvings:  # others would hardly be settled
+                tried = (near + _HALVED * bend <= allowed[row]).nonzero()[:, 0]
+                bend *= _HALVED
+            if level:
+                bend[tried] = self._turned.bends(
+                    noise[row[tried]], self.low + step * (place[tried].double() + 0.5), step
+                )
+            bend[tried] += self._turned.remainders.windowed(left[tried], step)
+            # A bound of the whole is one of its halves.
+            bound[tried] = torch.minimum(bound[tried], (near + bend)[tried])
+            pieces += len(tried)
+            open_ = (bound > allowed[row]) & (level < halvings)
             settled.scatter_reduce_(0, row[~open_], bound[~open_], "amax")
             if not bool(open_.any()):
                 break
-            row, place, ahead, behind = (v[open_] for v in (row, place, ahead, behind))
+            row, place, ahead, behind, bend, bound = (
+                v[open_] for v in (row, place, ahead, behind, bend, bound)
+            )
             step /= 2
             angle = self.low + step * (2 * place + 1).double()
-            middle = self.at(noise[row], angle)
+            middle = self._turned.norms(noise[row], angle)
             above = middle - sizes.at(noise[row] + angle)
             found = lower.scatter_reduce(0, row, above, "amax")
             hit = (above == found[row]) & (found > lower)[row]
             worst[row[hit]] = angle[hit]
             lower, row = found, row.repeat(2)
             place = torch.cat([2 * place, 2 * place + 1])
+            bend, bound = bend.repeat(2), bound.repeat(2)
             ahead, behind = torch.cat([ahead, middle]), torch.cat([middle, behind])
         upper = torch.maximum(settled, lower) + slack
-        upper = upper + _ROUNDING * (1 + upper.abs())
+        upper = upper + off * (1 + upper.abs() + sizes.largest)
+        lower = self.at(noise, worst) - sizes.at(noise + worst)
         return ErrorBounds(lower, upper, worst, pieces)
+
+    def _first(self, noise: Tensor, least: float) -> int:
+        """How many pieces to begin with: more, where wide ones have too large a remainder."""
+        count = self._count
+        if not len(noise):
+            return count
+        b = noise[torch.arange(_PROBES) % len(noise)]
+        for _ in range(_DOUBLINGS):
+            step = (self.high - self.low) / count
+            place = torch.linspace(0, count - 1, _PROBES, dtype=torch.float64).floor()
+            middle = self.low + step * (place + 0.5)
+            bend = 2 * float(self._turned.remainders.norms(middle, step).mean())
+            found = self._turned.norms(b, middle)
+            if not bend > 2 * (max(float(found.max()), least) - float(found.mean())):
+                break
+            count *= 2
+        return count
 
     def sampled(self, noise: Tensor) -> Tensor:
         """(N,) float64: for each b the largest error at the ends of the first pieces: no bound."""
@@ -181,78 +220,12 @@ class RotationError:
     def samples(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Angles b + g, and norms of the error, at the ends of the first pieces, for all b (N,)."""
         angles = torch.linspace(self.low, self.high, self._count + 1, dtype=torch.float64)
-        pairs = torch.cartesian_prod(noise.double(), angles)
-        return pairs.sum(dim=1), self.at(pairs[:, 0], pairs[:, 1])
+        seen = noise.double()[:, None] + angles
+        return seen.flatten(), self._turned.at_all(noise.double(), angles).flatten()
 
     def at(self, noise: Tensor, angles: Tensor) -> Tensor:
         """(N,) float64: the norms of e(b, g), for pairs of b and g in degrees, both (N,)."""
-        return torch.cat([
-            self._norms(b, self._rotated(g), g) for b, g in self._split(noise.double(), angles)
-        ])  # fmt: skip
-
-    def _rotated(self, angles: Tensor) -> Tensor:
-        return affine_sample(self.image[None], rotation_matrix(angles))
-
-    def _norms(self, noise: Tensor, images: Tensor, angles: Tensor) -> Tensor:
-        twice = affine_sample(images, rotation_matrix(noise))
-        return self._norm(twice - self._rotated(noise + angles))
-
-    def _everywhere(self, noise: Tensor, angles: Tensor, step: float) -> tuple[Tensor, Tensor]:
-        """Norms (N, A) for each b at all angles; |K T_b r_1| (N (A - 1),) between them."""
-        at_once = max(1, self.chunk // self.image.numel())
-        ends = [self._at_all(noise, self._rotated(g), g) for g in torch.split(angles, at_once)]
-        bend = []
-        for g in torch.split(angles[:-1] + step / 2, at_once):
-            bent = self._remainder(g, step / 2, step)
-            wrong = self._turned * length(bent)
-            bend.append(self._at_all(noise, bent) + wrong)
-        return torch.cat(ends, dim=1), torch.cat(bend, dim=1).flatten()
-
-    def _at_all(self, noise: Tensor, images: Tensor, angles: Tensor | None = None) -> Tensor:
-        """(N, A): |K T_b y| of images y (A, C, H, W); with angles g, |K (T_b y - T_{b+g} x)|."""
-        stack = images.flatten(0, 1)[None]
-        norms = []
-        for b in torch.split(noise, max(1, self.chunk // stack.numel())):
-            turned = affine_sample(stack, rotation_matrix(b).to(stack.dtype))
-            turned = turned.reshape(-1, *images.shape[1:])
-            if angles is not None:
-                turned = turned - self._rotated((b[:, None] + angles).flatten())
-            norms.append(self._norm(turned).view(len(b), -1))
-        return torch.cat(norms)
-
-    def _bend(self, noise: Tensor, place: Tensor, step: float) -> Tensor:
-        """(P,): |K T_b r_1| of pieces of the attack, each at its own b."""
-        norms = []
-        for b, k in self._split(noise, place):
-            starts, piece = torch.unique(k, return_inverse=True)
-            middle = self.low + step * starts.double() + step / 2
-            bent = self._remainder(middle, step / 2, step)[piece]
-            wrong = self._turned * length(bent)
-            turned = affine_sample(bent, rotation_matrix(b).float())
-            norms.append(self._norm(turned) + wrong)
-        return torch.cat(norms)
-
-    def _windowed(self, left: Tensor, step: float) -> Tensor:
-        """(P,): |K r_2| of pieces from angles `left`, `step` wide, of the image rotated once.
-
-        Over windows of a fixed grid that hold the pieces: many pieces share one.
-        """
-        pitch = step / 4
-        known = self._windows.setdefault(step, {})
-        shown, where = torch.unique((left / pitch).floor().long(), return_inverse=True)
-        new = torch.tensor([w for w in shown.tolist() if w not in known], dtype=torch.float64)
-        for part in torch.split(new, max(1, self.chunk // (8 * self.image.numel()))):
-            norms = self._norm(self._remainder((part + 2.5) * pitch, 2.5 * pitch, step))
-            known.update(zip(part.long().tolist(), norms.tolist(), strict=True))
-        return torch.tensor([known[w] for w in shown.tolist()], dtype=torch.float64)[where]
-
-    def _remainder(self, middle: Tensor, half: float, step: float) -> Tensor:
-        height, width = self.image.shape[1:]
-        return self._curvature.remainder(swept_by_rotation(middle, half, height, width), step)
-
-    def _norm(self, images: Tensor) -> Tensor:
-        """(B,) float64: l2 norms of images (B, C, H, W) after K, which is done in float64."""
-        return length(self.preprocessing(images.double()))
+        return self._turned.norms(noise.double(), angles.double(), torch.float64)
 
     def _slack(self, noise: Tensor) -> Tensor:
         """(N,): norm of what the rounding of the attacked image becomes."""
@@ -260,17 +233,7 @@ class RotationError:
         if not self.rounding:
             return torch.full_like(noise, stored)
         flat = torch.full_like(self.image[None], self.rounding)
-        return stored + self._norm(affine_sample(flat, rotation_matrix(noise)))
-
-    def _split(self, first: Tensor, second: Tensor) -> list[tuple[Tensor, Tensor]]:
-        size = max(1, self.chunk // (8 * self.image.numel()))
-        return list(zip(torch.split(first, size), torch.split(second, size), strict=True))
-
-
-def length(images: Tensor) -> Tensor:
-    """(B,) float64: l2 norms of images (B, C, H, W), summed in float64."""
-    norms: Tensor = torch.linalg.vector_norm(images, dim=(1, 2, 3), dtype=torch.float64)
-    return norms
+        return stored + self._seen.norm(affine_sample(flat, rotation_matrix(noise)))
 
 
 def stored_as_float32(image: Tensor) -> float:

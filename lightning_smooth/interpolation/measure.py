@@ -76,24 +76,27 @@ def bounds_of(
     return TranslationError(image, box, preprocessing, rounding=off)
 
 
-def choose_size(samples: Iterable[tuple[Engine, Tensor]], margin: float) -> float | AngleSizes:
+def choose_size(
+    samples: Iterable[tuple[Engine, Tensor, float]], margin: float
+) -> float | AngleSizes:
     """E by some draws of b: so many times the largest error that they show, of any image.
 
     Args:
-        samples: engines of images, all of one transformation, each with draws of b; one at least.
+        samples: engines of images, all of one transformation, each with draws of b and with the
+            unit that its errors are counted in; one at least.
         margin: factor above 0.
 
     Returns:
-        E; for rotations a function of the angle.
+        E, in that unit; for rotations a function of the angle.
     """
     seen, errors, largest = [], [], []
-    for engine, noise in samples:
+    for engine, noise, unit in samples:
         if isinstance(engine, RotationError):
             angles, found = engine.samples(noise)
             seen.append(angles)
-            errors.append(found)
+            errors.append(found / unit)
         else:
-            largest.append(float(engine.sampled(noise).max()))
+            largest.append(float(engine.sampled(noise).max()) / unit)
     if seen:
         return AngleSizes.chosen(torch.cat(seen), torch.cat(errors), margin)
     return margin * max(largest)
@@ -128,7 +131,7 @@ def measure_error(
         margin: E is so many times the largest error found under `chosen`.
         alpha: probability with which `rho` may be too small.
     """
-    size = choose_size([(engine, chosen)], margin)
+    size = choose_size([(engine, chosen, 1.0)], margin)
     failures = exceeding(engine, fresh, size)
     rho = clopper_pearson_upper(failures, len(fresh), alpha)
     return MeasuredError(size, failures, len(fresh), rho)

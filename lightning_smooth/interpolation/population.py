@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from torch import Tensor, nn
 
 from lightning_smooth.errors import (
     InputError,
@@ -24,7 +25,8 @@ from lightning_smooth.errors import (
     check_probability,
 )
 from lightning_smooth.interpolation.measure import Stored
-from lightning_smooth.interpolation.sizes import BIN, AngleSizes
+from lightning_smooth.interpolation.roughness import unit_of
+from lightning_smooth.interpolation.sizes import BIN, AngleSizes, extremes, scaled
 from lightning_smooth.maths.spt import alpha_of_attempt, failures_allowed, hits_shown
 
 _FORMAT = "lightning_smooth population error"
@@ -37,8 +39,8 @@ class PopulationError:
     """What is known of interpolation's error on the images of a distribution.
 
     Guarantee: with probability at least 1 - alpha over the choice of images and the draws of b, a
-    fraction of at least `q` of the distribution are images whose error exceeds E, for any attack
-    up to `largest`, with a probability of at most `rho` over b. It rests on the images being
+    fraction of at least `q` of the distribution are images whose error exceeds their E, for any
+    attack up to `largest`, with a probability of at most `rho` over b. It rests on the images being
     independent draws of that distribution, looked at by nobody who chose E. It says nothing of any
     one image, and nothing of images from elsewhere.
 
@@ -49,7 +51,8 @@ class PopulationError:
     so that all attempts together are wrong with probability at most alpha.
 
     Attributes:
-        size: E, in l2; for rotations a function of the angle at which the image is seen.
+        size: E, in l2; for rotations a function of the angle at which the image is seen. If
+            `relative`, in units of the image's `roughness`.
         rho: bound of the probability, over b, that the error of an image exceeds E.
         level: probability with which an image may pass that should not.
         alpha: probability with which any of the attempts may be wrong.
@@ -69,6 +72,7 @@ class PopulationError:
         shape: (C, H, W) of the images.
         data: name of the data set; the indices are those of its training split.
         seed: seed of the draws.
+        relative: whether an image's E is `size` times its `roughness`, and not the same for all.
 
     Raises:
         InputError: what is given contradicts itself.
@@ -93,6 +97,7 @@ class PopulationError:
     shape: tuple[int, ...]
     data: str
     seed: int
+    relative: bool = False
 
     def __post_init__(self) -> None:
         for name in ("rho", "level", "alpha"):
@@ -102,6 +107,8 @@ class PopulationError:
         values = self.size.values.tolist() if isinstance(self.size, AngleSizes) else [self.size]
         if not all(math.isfinite(value) and value >= 0 for value in values):
             raise InputError("Expected `size` to be finite and at least 0: it bounds a norm.")
+        if not isinstance(self.relative, bool):
+            raise InputError(f"Expected `relative` to be true or false, but got {self.relative!r}.")
         if self.stored not in get_args(Stored):
             raise InputError(f"Expected `stored` to be exact, float32 or uint8: {self.stored!r}.")
         if len(self.draws) != 2 or len(self.failures) != len(self.verified):
@@ -144,12 +151,16 @@ class PopulationError:
         spent = alpha_of_attempt(self.alpha, self.attempt)
         return hits_shown(self.passes, len(self.failures), self.level, spent)
 
+    def size_of(self, image: Tensor, preprocessing: nn.Module | None) -> float | AngleSizes:
+        """E of an image (C, H, W) of the distribution, behind what `preprocessing` names."""
+        if not self.relative:
+            return self.size
+        return scaled(self.size, unit_of(image, preprocessing))
+
     @property
     def sizes(self) -> tuple[float, float]:
-        """The smallest and the largest E."""
-        if isinstance(self.size, AngleSizes):
-            return float(self.size.values.min()), self.size.largest
-        return self.size, self.size
+        """The smallest and the largest `size`."""
+        return extremes(self.size)
 
     def summary(self) -> dict[str, Any]:
         """What a certificate says of it: the counts that q follows from, and this file's digest."""
@@ -164,6 +175,7 @@ class PopulationError:
             "failures": {str(count): tally[count] for count in sorted(tally)},
             "largest": self.largest,
             "data": self.data,
+            **({"relative": True} if self.relative else {}),
             "digest": self.digest,
         }
 
@@ -220,6 +232,8 @@ class PopulationError:
     def _plain(self) -> dict[str, Any]:
         size = self.size.values.tolist() if isinstance(self.size, AngleSizes) else self.size
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if not self.relative:
+            del fields["relative"]  # as files were before there was a choice, digest and all
         return {"format": _FORMAT, "version": _VERSION, **fields, "size": size}
 
 

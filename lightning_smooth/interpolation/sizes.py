@@ -68,3 +68,15 @@ class AngleSizes:
             other = self.values[(first + step) % len(self.values)]
             found = torch.where(first + step <= last, torch.minimum(found, other), found)
         return found
+
+
+def scaled(size: float | AngleSizes, factor: float) -> float | AngleSizes:
+    """E, so many times as large."""
+    return AngleSizes(factor * size.values) if isinstance(size, AngleSizes) else factor * size
+
+
+def extremes(size: float | AngleSizes) -> tuple[float, float]:
+    """The smallest and the largest E."""
+    if isinstance(size, AngleSizes):
+        return float(size.values.min()), size.largest
+    return size, size

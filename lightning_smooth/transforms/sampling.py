@@ -24,7 +24,13 @@ def centered(size: int, like: Tensor) -> Tensor:
     return torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
 
 
-def affine_sample(images: Tensor, matrix: Tensor, shift: Tensor | None = None) -> Tensor:
+def affine_sample(
+    images: Tensor,
+    matrix: Tensor,
+    shift: Tensor | None = None,
+    *,
+    kept: tuple[slice, slice] = (slice(None), slice(None)),
+) -> Tensor:
     """Sample images at affine functions of the pixels' coordinates.
 
     Args:
@@ -32,9 +38,10 @@ def affine_sample(images: Tensor, matrix: Tensor, shift: Tensor | None = None) -
         matrix: (B, 2, 2); the pixel at (x, y) of the result shows the image at
             matrix @ (x, y) + shift.
         shift: (B, 2) in pixels; None for 0.
+        kept: rows and columns of the result that are wanted.
 
     Returns:
-        (B, C, H, W).
+        (B, C, H, W), or what is kept of it.
 
     Raises:
         InputError: the images are neither float32 nor float64: half precision cannot tell
@@ -50,8 +57,8 @@ def affine_sample(images: Tensor, matrix: Tensor, shift: Tensor | None = None) -
     sizes = torch.tensor([_power(width), _power(height)]).to(images)
     offset = torch.tensor([width / _power(width) - 1, height / _power(height) - 1]).to(images)
     scaled = matrix * (2 / sizes)[:, None]
-    columns = scaled[:, None, :, 0] * centered(width, images)[:, None]
-    rows = scaled[:, None, :, 1] * centered(height, images)[:, None] + offset
+    columns = scaled[:, None, :, 0] * centered(width, images)[kept[1], None]
+    rows = scaled[:, None, :, 1] * centered(height, images)[kept[0], None] + offset
     if shift is not None:
         rows = rows + (shift * (2 / sizes))[:, None]
     # Complex numbers for pairs: the sum's inner loop is then a row of pixels, not a pair.
@@ -61,9 +68,47 @@ def affine_sample(images: Tensor, matrix: Tensor, shift: Tensor | None = None) -
     if right or below:
         images = functional.pad(images, (0, right, 0, below))
     if len(images) == 1 and len(grid) > 1:
-        sampled = _sample(images, grid.reshape(1, -1, width, 2))
-        return sampled.reshape(-1, len(grid), height, width).transpose(0, 1)
+        sampled = _sample(images, grid.reshape(1, -1, grid.shape[2], 2))
+        return sampled.reshape(-1, *grid.shape[:3]).transpose(0, 1)
     return _sample(images, grid.expand(len(images), -1, -1, -1))
+
+
+def sample_weights(
+    matrix: Tensor, height: int, width: int, rows: slice, columns: slice
+) -> tuple[Tensor, Tensor]:
+    """What `affine_sample` does, as a table: for many images of each matrix faster than it.
+
+    Args:
+        matrix: (B, 2, 2), float64.
+        height: of the images.
+        width: likewise.
+        rows: of the result that are wanted.
+        columns: likewise.
+
+    Returns:
+        Places (B, P, 4) int32 among the image's pixels and weights (B, P, 4), of each pixel that is
+        wanted, row by row; the weight of what lies outside the image is 0.
+    """
+    px, py = centered(width, matrix)[columns], centered(height, matrix)[rows, None]
+    turn = matrix[:, :, :, None, None]
+    x = (turn[:, 0, 0] * px + (turn[:, 0, 1] * py + (width - 1) / 2)).flatten(1)
+    y = (turn[:, 1, 0] * px + (turn[:, 1, 1] * py + (height - 1) / 2)).flatten(1)
+    across, sides = _neighbours(x, width)
+    down, ends = _neighbours(y, height)
+    places = (down * width)[..., :, None] + across[..., None, :]
+    weights = ends[..., :, None] * sides[..., None, :]
+    return places.flatten(2), weights.flatten(2)
+
+
+def _neighbours(at: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The samples before and after positions (B, P), and their weights, 0 outside: (B, P, 2)."""
+    before = at.floor()
+    part = at - before
+    samples = torch.stack([before, before + 1], dim=-1)
+    weights = torch.stack([1 - part, part], dim=-1)
+    inside = samples.clamp(0, size - 1)
+    weights *= inside == samples
+    return inside.int(), weights
 
 
 def _sample(images: Tensor, grid: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from lightning_smooth.certify import (
 )
 from lightning_smooth.errors import InputError
 from lightning_smooth.interpolation.population import PopulationError
+from lightning_smooth.interpolation.roughness import roughness
 from lightning_smooth.interpolation.sizes import AngleSizes
 from lightning_smooth.transforms import Preprocessing, Rotation, Translation
 from tests.certify.test_spt import Linear, blob
@@ -73,12 +74,16 @@ def test_the_record_says_what_it_is_about(error: PopulationError) -> None:
 
 
 def test_images_take_the_e_of_the_distribution(error: PopulationError) -> None:
-    method = certifier(error)
     noise = torch.tensor([[0.3], [-20.0], [5.0]], dtype=torch.float64)
-    one, other = (method.distances(image, 0).of(noise) for image in (blob(), blob() * 0.1))
     assert isinstance(error.size, AngleSizes)
-    assert one == other == error.size.at(noise[:, 0]).tolist()
-    assert method.distances(blob(), 0).rho == error.rho
+    at = error.size.at(noise[:, 0])
+    same = certifier(dataclasses.replace(error, relative=False))
+    for image in (blob(), blob() * 0.1):
+        assert same.distances(image, 0).of(noise) == at.tolist()
+        found = certifier(error).distances(image, 0)
+        assert torch.tensor(found.of(noise)).double().allclose(at * roughness(image, SEEN))
+        assert found.rho == error.rho
+        assert found.measured["size"] == pytest.approx(error.sizes[1] * roughness(image, SEEN))
 
 
 def test_it_asks_for_no_less_than_the_image_itself_needs(error: PopulationError) -> None:
@@ -86,7 +91,7 @@ def test_it_asks_for_no_less_than_the_image_itself_needs(error: PopulationError)
         Rotation(), 15.0, 0.25, [0.0, 10.0], 15.0, SEEN, error_draws=(60, 100)
     ).error(blob(), 0)  # fmt: skip
     assert isinstance(alone.size, AngleSizes)
-    assert 0.8 < error.sizes[1] / alone.size.largest < 1.25
+    assert 0.8 < error.sizes[1] * roughness(blob(), SEEN) / alone.size.largest < 1.25
 
 
 def test_a_file_will_do(error: PopulationError, tmp_path: Path) -> None:

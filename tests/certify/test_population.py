@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_smooth.certify import PopulationStudy
 from lightning_smooth.errors import InputError
+from lightning_smooth.interpolation.roughness import roughness
 from lightning_smooth.interpolation.sizes import AngleSizes
 from lightning_smooth.transforms import PreBlur, Preprocessing, Rotation, Translation
 
@@ -36,16 +37,26 @@ def study(**changed: Any) -> PopulationStudy:
 
 
 def test_images_with_larger_errors_than_those_that_chose_do_not_pass() -> None:
-    found = study().measure(lit())
+    found = study(relative=False).measure(lit())
     assert isinstance(found.size, AngleSizes)
     passing = [i for i, count in zip(found.verified, found.failures, strict=True) if count <= 1]
     assert passing == [i for i in found.verified if i % 2 == 0]  # errors are linear in light
     assert found.passes == 6
     assert 0 < found.q < 0.5  # the truth is one half
     assert (found.transform, found.shape, found.attempt) == ("Rotation()", (1, 12, 12), 1)
-    everyone = study(margin=2.8).measure(lit())
+    everyone = study(relative=False, margin=2.8).measure(lit())
     assert everyone.passes == 12
     assert 0.6 < everyone.q < 1
+
+
+def test_in_units_of_roughness_light_makes_no_difference() -> None:
+    same, relative = (study(relative=r).measure(lit()) for r in (False, True))
+    assert relative.passes == 12 > same.passes
+    assert relative.q > same.q
+    assert isinstance(relative.size, AngleSizes)
+    assert isinstance(same.size, AngleSizes)
+    unit = roughness(0.5 * bar(), Preprocessing(margin=1.0))
+    assert torch.allclose(relative.size.values * unit, same.size.values)  # half-lit ones chose
 
 
 def test_no_image_chooses_and_verifies() -> None:

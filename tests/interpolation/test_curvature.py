@@ -56,6 +56,37 @@ def test_a_wider_window_bounds_the_pieces_in_it() -> None:
             assert float((departures(image, angle + offset, step) - bounds[place]).max()) <= 1e-12
 
 
+@pytest.mark.parametrize("step", [2.0, 0.3])
+@pytest.mark.parametrize("name", list(pictures()))
+def test_when_lines_are_crossed_makes_bounds_smaller_and_no_pixel_departs_by_more(
+    name: str, step: float
+) -> None:
+    image, left = pictures()[name], lefts(step)
+    curvature, size = Curvature(image), image.shape[1:]
+    for wider in (0.0, step / 4):
+        half = step / 2 + wider / 2
+        swept = swept_by_rotation(left + step / 2, half, *size)
+        usual = curvature.remainder(swept, step).double()
+        late = curvature.departure(
+            swept, math.radians(step), beyond=math.radians(wider / 2)
+        ).double()
+        assert bool((late <= usual).all())
+        assert name == "ones" or float(late.norm()) < 0.95 * float(usual.norm())
+        for place, angle in enumerate(left.tolist()):
+            for offset in {-wider / 2, 0.0, wider / 2}:
+                seen = departures(image, angle + offset, step)
+                assert float((seen - late[place]).max()) <= 1e-12
+
+
+def test_chosen_pixels_are_bounded_as_in_the_whole_image() -> None:
+    image, pixels = pictures()["noise"], torch.tensor([0, 17, 18, 60, 100])
+    middle, step = torch.tensor([3.0, 77.0], dtype=torch.float64), 0.8
+    curvature = Curvature(image)
+    whole = curvature.remainder(swept_by_rotation(middle, step / 2, *image.shape[1:]), step)
+    some = swept_by_rotation(middle, step / 2, *image.shape[1:], pixels=pixels)
+    assert torch.equal(curvature.remainder(some, step)[:, :, 0], whole.flatten(2)[:, :, pixels])
+
+
 def test_where_points_are() -> None:
     middle, half = torch.tensor([10.0, 133.0], dtype=torch.float64), 1.5
     swept = swept_by_rotation(middle, half, 9, 14)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -85,6 +87,45 @@ def test_it_is_sound_when_it_stops_early() -> None:
         assert bool((early.upper >= exact.lower).all())
 
 
+@pytest.mark.parametrize("name", ["board", "pixel"])
+def test_few_draws_have_bounds_too(name: str) -> None:
+    image, seen = pictures(16)[name], Preprocessing(margin=0.0)
+    engine = RotationError(image, -20.0, 20.0, seen)
+    angles = torch.linspace(-20, 20, 2001, dtype=torch.float64)
+    for b in NOISE:
+        found = engine.bounds(b[None])
+        largest = float(by_hand(image, b.item(), angles, seen).max())
+        assert float(found.lower) <= largest * 1.01 + 1e-12
+        assert largest <= float(found.upper) <= max(0.01, 1.1 * largest) + 1e-3
+
+
+def test_a_step_that_is_not_known_is_called_as_it_is() -> None:
+    class Doubtful(Preprocessing):
+        """The same, of another class."""
+
+    image = pictures(16)["noise"]
+    usual = RotationError(image, -10.0, 10.0, Preprocessing()).bounds(NOISE)
+    other = RotationError(image, -10.0, 10.0, Doubtful()).bounds(NOISE)
+    torch.testing.assert_close(usual.lower, other.lower, rtol=0.02, atol=1e-9)
+    assert bool((other.upper >= usual.lower).all() and (usual.upper >= other.lower).all())
+
+
+def test_no_draws_and_no_numbers_give_no_bounds() -> None:
+    image = pictures(16)["noise"]
+    assert len(RotationError(image, -5.0, 5.0).bounds(NOISE[:0]).upper) == 0
+    assert bool(RotationError(image * math.nan, -5.0, 5.0).bounds(NOISE).upper.isnan().all())
+
+
+def test_what_is_computed_in_float32_is_as_near_as_is_said() -> None:
+    image = pictures(16)["board"]
+    engine = RotationError(image, -9.0, 9.0, Preprocessing(margin=1.0))
+    seen, found = engine.samples(NOISE)
+    angles = torch.linspace(-9, 9, engine._count + 1, dtype=torch.float64).repeat(len(NOISE))
+    exact = engine.at(NOISE.repeat_interleave(engine._count + 1), angles)
+    torch.testing.assert_close(seen - angles, NOISE.repeat_interleave(engine._count + 1))
+    assert float((found - exact).abs().max()) <= engine._turned.single + 1e-9
+
+
 @pytest.mark.parametrize("chunk", [5_000, 1 << 24])
 def test_memory_does_not_change_the_bounds(chunk: int) -> None:
     image = pictures()["noise"]
@@ -136,3 +177,10 @@ def test_ranges_that_are_none_are_refused(ends: tuple[float, float]) -> None:
 def test_an_image_without_channels_is_refused() -> None:
     with pytest.raises(InputError, match=r"\(C, H, W\)"):
         RotationError(torch.zeros(8, 8), -1.0, 1.0)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_draw_that_is_no_angle_is_refused(wrong: float) -> None:
+    engine = RotationError(pictures()["smooth"], -5.0, 5.0)
+    with pytest.raises(InputError, match="finite"):
+        engine.bounds(torch.tensor([1.0, wrong]))

@@ -19,16 +19,19 @@ ANGLES = torch.tensor([-40.0, -3.0, 0.5, 14.0, 61.0], dtype=torch.float64)
 def test_e_of_several_images_is_that_of_the_worst() -> None:
     images = [pictures(12)[name] for name in ("smooth", "pixel", "board")]
     engines = [RotationError(x, -8.0, 8.0, Preprocessing(margin=1.0)) for x in images]
-    both = choose_size([(engine, ANGLES) for engine in engines], 1.5)
+    both = choose_size([(engine, ANGLES, 1.0) for engine in engines], 1.5)
     assert isinstance(both, AngleSizes)
     for engine in engines:
         seen, errors = engine.samples(ANGLES)
         assert bool((errors * 1.5 <= both.at(seen) * (1 + 1e-12)).all())
         assert exceeding(engine, ANGLES, both) == 0
-    alone = choose_size([(engines[0], ANGLES)], 1.5)
+    alone = choose_size([(engines[0], ANGLES, 1.0)], 1.5)
     assert isinstance(alone, AngleSizes)
     assert alone.largest < both.largest
     assert exceeding(engines[2], ANGLES, alone) == len(ANGLES)
+    twice = choose_size([(engines[0], ANGLES, 0.5)], 1.5)
+    assert isinstance(twice, AngleSizes)
+    assert torch.equal(twice.values, 2 * alone.values)
 
 
 def test_draws_that_are_not_below_are_those_that_attain_more() -> None:
@@ -43,7 +46,7 @@ def test_translations_have_one_e() -> None:
     shifts = torch.tensor([[0.3, -1.2], [2.5, 0.0]], dtype=torch.float64)
     image = pictures(12)["smooth"]
     engine = bounds_of(image, Translation(), 1.0, Preprocessing("rectangle", margin=2.0), "exact")
-    size = choose_size([(engine, shifts[:1]), (engine, shifts[1:])], 1.0)
+    size = choose_size([(engine, shifts[:1], 1.0), (engine, shifts[1:], 1.0)], 1.0)
     assert size == float(engine.sampled(shifts).max())
     assert exceeding(engine, shifts, size * 1.001) == 0
     assert exceeding(engine, shifts, size * 0.999) >= 1

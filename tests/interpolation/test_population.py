@@ -12,6 +12,7 @@ from scipy.stats import beta
 
 from lightning_smooth.errors import InputError
 from lightning_smooth.interpolation.population import PopulationError
+from lightning_smooth.interpolation.roughness import LEAST, roughness
 from lightning_smooth.interpolation.sizes import AngleSizes
 
 
@@ -58,9 +59,34 @@ def test_a_file_keeps_every_bit(size: float | AngleSizes, tmp_path: Path) -> Non
         found.save(tmp_path / "error.json")
 
 
+def test_a_relative_size_is_said_and_kept(tmp_path: Path) -> None:
+    same, relative = population(), population(relative=True)
+    assert "relative" not in same.summary()
+    assert relative.summary()["relative"] is True
+    assert same.digest != relative.digest
+    relative.save(tmp_path / "error.json")
+    assert PopulationError.load(tmp_path / "error.json").relative
+    same.save(tmp_path / "same.json")
+    assert "relative" not in (tmp_path / "same.json").read_text()
+    path = tmp_path / "same.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "relative": True}))
+    with pytest.raises(InputError, match=r"digest"):
+        PopulationError.load(path)
+
+
+def test_an_image_s_e_grows_with_its_roughness() -> None:
+    image = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(0))
+    for scale in (1.0, 0.25):
+        found = population(relative=True, size=0.1).size_of(scale * image, None)
+        assert found == pytest.approx(0.1 * scale * roughness(image))
+    assert population(size=0.1).size_of(image, None) == 0.1
+    assert population(relative=True, size=0.1).size_of(0 * image, None) == 0.1 * LEAST
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        {"relative": True},
         {"q": 0.99},
         {"passes": 40},
         {"rho": 0.001},
