@@ -214,7 +214,13 @@ def test_every_defense_is_attacked_naively_and_rightly(path, tmp_path, monkeypat
         assert (content.header["attack"]["gradient"] == "plain") == (plain or undefended)
 
 
-@pytest.mark.parametrize("path", SURROGATES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if place else [])
+        for place, path in enumerate(SURROGATES)
+    ],
+)
 def test_every_surrogate_trains_a_batch_and_is_tested(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     root, out = tmp_path / "data", tmp_path / "run"

@@ -76,6 +76,7 @@ def test_any_number_of_processes_gives_the_same_records(run, devices, limit, tmp
     assert not (tmp_path / "records.parts").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_attack_as_one_does(run, tmp_path):
     attack = [
         "attack", *BASE, "--attacking.attack=PGD", "--attacking.attack.bound=0.2",
