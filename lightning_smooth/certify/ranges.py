@@ -22,7 +22,7 @@ from lightning_smooth.maths.deciding import HELD, NOT_HELD, UNDECIDED, Threshold
 from lightning_smooth.maths.latent import LatentShift
 from lightning_smooth.maths.radius import gaussian_radius
 from lightning_smooth.maths.sequential import Looks
-from lightning_smooth.records.audit_range import SHARE
+from lightning_smooth.records.anchor import SHARE
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.laws import Law

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from lightning_smooth.errors import RecordError
 from lightning_smooth.maths.coverage import Range
+
+SHARE: Final = "anchor_alpha"
+"""In `measured` of a certificate: what the test of each anchor spends of alpha."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from lightning_smooth.errors import InputError
+from lightning_smooth.records.anchor import SHARE
 from lightning_smooth.records.attack import AttackOutcome
 from lightning_smooth.records.attack_runs import alone, attack_files
 from lightning_smooth.records.audit_attacks import ATTACK_FILE_CHECKS, OUTCOME_CHECKS
-from lightning_smooth.records.audit_checks import CHECKS, Problem, subject
+from lightning_smooth.records.audit_case import Problem, subject
+from lightning_smooth.records.audit_checks import CHECKS
 from lightning_smooth.records.audit_files import FILE_CHECKS, Files, read_files
 from lightning_smooth.records.audit_lines import Entry, Fault
-from lightning_smooth.records.audit_range import SHARE
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.reading import kind_of
 

@@ -17,7 +17,7 @@ from lightning_smooth.errors import SmoothError
 from lightning_smooth.maths.hypothesis import top_two_p_value
 from lightning_smooth.records.attack import AttackOutcome
 from lightning_smooth.records.attacked import summarise_attack
-from lightning_smooth.records.audit_checks import Problem
+from lightning_smooth.records.audit_case import Problem
 from lightning_smooth.records.audit_files import FILE_CHECKS, Files, Outcome, part_of
 from lightning_smooth.records.audit_lines import Fault
 from lightning_smooth.types import ABSTAIN

@@ -14,20 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
 
 from lightning_smooth.errors import RecordError
 from lightning_smooth.maths.coverage import Origin, Range, check_around, held_radius
 from lightning_smooth.maths.deciding import HELD, NOT_HELD, UNDECIDED, Thresholds
 from lightning_smooth.maths.radius import gaussian_radius
 from lightning_smooth.maths.sequential import Looks
-from lightning_smooth.records.anchor import Anchor
+from lightning_smooth.records.anchor import SHARE, Anchor
 from lightning_smooth.records.audit_methods import Recomputed, Verdict, audits, number
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.types import Guarantee
-
-SHARE: Final = "anchor_alpha"
-"""In `measured`: what each test spends of alpha."""
 
 
 @audits("cover")

@@ -10,7 +10,7 @@ from torch import nn
 
 from lightning_smooth.certify import CoverCertifier
 from lightning_smooth.errors import InputError
-from lightning_smooth.records.audit_checks import subject
+from lightning_smooth.records.audit_case import subject
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.transforms import (
     Brightness,

@@ -12,7 +12,7 @@ from lightning_smooth.certify import CoverCertifier, GSmoothCertifier, PathCerti
 from lightning_smooth.certify.path import Decoded
 from lightning_smooth.errors import InputError
 from lightning_smooth.models.surrogate import SurrogateNetwork
-from lightning_smooth.records.audit_checks import subject
+from lightning_smooth.records.audit_case import subject
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.smoothing import NoiseKey
 from lightning_smooth.transforms import MotionBlur, Occlusion, Rotation, Translation

@@ -11,7 +11,7 @@ from lightning_smooth.maths.confidence import clopper_pearson_lower
 from lightning_smooth.maths.radius import gaussian_radius
 from lightning_smooth.records import audit_methods
 from lightning_smooth.records.audit import audit
-from lightning_smooth.records.audit_checks import limits
+from lightning_smooth.records.audit_case import limits
 from lightning_smooth.records.audit_methods import Recomputed, Verdict, audits
 from lightning_smooth.records.certificate import Certificate
 from tests.records.audited import (

@@ -15,7 +15,8 @@ from lightning_smooth.certify import (
 )
 from lightning_smooth.records import audit_more  # noqa: F401 - enters its methods
 from lightning_smooth.records.audit import audit
-from lightning_smooth.records.audit_checks import CHECKS, subject
+from lightning_smooth.records.audit_case import subject
+from lightning_smooth.records.audit_checks import CHECKS
 from lightning_smooth.records.store import RecordStore
 
 

@@ -9,7 +9,8 @@ import pytest
 from lightning_smooth.maths.sequential import Looks
 from lightning_smooth.records.anchor import Anchor
 from lightning_smooth.records.audit import audit
-from lightning_smooth.records.audit_checks import _compare_settings, subject
+from lightning_smooth.records.audit_case import subject
+from lightning_smooth.records.audit_counts import _compare_settings
 from lightning_smooth.records.certificate import Certificate
 
 RULE = Looks(2000, 0.001 / 4)

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from lightning_smooth.records.audit_checks import CHECKS, subject
+from lightning_smooth.records.audit_case import subject
+from lightning_smooth.records.audit_checks import CHECKS
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.measure import measure
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from lightning_smooth.records.audit import audit
-from lightning_smooth.records.audit_checks import CHECKS, subject
+from lightning_smooth.records.audit_case import subject
+from lightning_smooth.records.audit_checks import CHECKS
 from lightning_smooth.records.measure import measure
 from lightning_smooth.records.store import RecordStore
 from lightning_smooth.transforms import (

@@ -11,7 +11,8 @@ from lightning_smooth.__main__ import main
 from lightning_smooth.data import fakes
 from lightning_smooth.errors import InputError
 from lightning_smooth.records.audit import audit
-from lightning_smooth.records.audit_checks import CHECKS, subject
+from lightning_smooth.records.audit_case import subject
+from lightning_smooth.records.audit_checks import CHECKS
 from lightning_smooth.records.reading import read_records
 from lightning_smooth.transforms import Occlusion
 from lightning_smooth.verify import EnumerationCertifier, SemantifyVerifier
