@@ -109,6 +109,35 @@ def swept_by_rotation(
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Crossings:
+    """Points that may cross lines of samples: columns as they move along x, or rows along y.
+
+    Attributes:
+        along: where the points are in the direction in which they cross, in samples.
+        half: how far from there they may be, less than 1/2.
+        speed: bound of how fast they move there.
+        turns: whether they may turn round there.
+        across: where they are in the other direction.
+        half_across: how far from there they may be.
+        bend: (C, samples) second differences of the image in the direction of crossing.
+        slope: how much larger they may be a sample away.
+        lines: how many lines there are, and how far apart they are in `bend`.
+        places: likewise of the samples on a line.
+    """
+
+    along: Tensor
+    half: Tensor
+    speed: Tensor
+    turns: Tensor
+    across: Tensor
+    half_across: Tensor
+    bend: Tensor
+    slope: Tensor
+    lines: tuple[int, int]
+    places: tuple[int, int]
+
+
 class Curvature:
     """Bounds of what a straight line in the angle leaves of an image's pixels.
 
@@ -164,10 +193,16 @@ class Curvature:
         x, y = swept.x + (self.columns - 1) / 2, swept.y + (self.rows - 1) / 2
         bound = self._smooth(swept, x, y, d * d / 8)
         wide, high = (self.columns, 1), (self.rows, self.columns)
-        sides = (x, swept.half_x, swept.speed_x, swept.turns_x), (y, swept.half_y)
-        self._add_jumps(bound, *sides, self.bend_x, self.slope_x, wide, high, d, beyond)
-        sides = (y, swept.half_y, swept.speed_y, swept.turns_y), (x, swept.half_x)
-        self._add_jumps(bound, *sides, self.bend_y, self.slope_y, high, wide, d, beyond)
+        columns = _Crossings(
+            x, swept.half_x, swept.speed_x, swept.turns_x, y, swept.half_y,
+            self.bend_x, self.slope_x, wide, high,
+        )  # fmt: skip
+        rows = _Crossings(
+            y, swept.half_y, swept.speed_y, swept.turns_y, x, swept.half_x,
+            self.bend_y, self.slope_y, high, wide,
+        )  # fmt: skip
+        for crossings in (columns, rows):
+            self._add_jumps(bound, crossings, d, beyond)
         return bound.view(len(bound), *x.shape).transpose(0, 1)
 
     def _smooth(self, swept: Swept, x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
@@ -186,16 +221,7 @@ class Curvature:
         return bound
 
     def _add_jumps(
-        self,
-        bound: Tensor,
-        moving: tuple[Tensor, Tensor, Tensor, Tensor],
-        beside: tuple[Tensor, Tensor],
-        bend: Tensor,
-        slope: Tensor,
-        along_size: tuple[int, int],
-        across_size: tuple[int, int],
-        d: Tensor,
-        beyond: float | None,
+        self, bound: Tensor, points: _Crossings, d: Tensor, beyond: float | None
     ) -> None:
         """Add to (C, BHW) bounds what v' jumps by where points cross a line of samples.
 
@@ -203,7 +229,7 @@ class Curvature:
         u is how far s is from the middle. A point that is p from the line in the middle is there
         after p/speed at least.
         """
-        along, half, _, _ = moving
+        along, half = points.along, points.half
         line = (along + half).floor_()
         apart = along - line
         place = (apart <= half).flatten().nonzero()[:, 0]  # few, of narrow pieces
@@ -211,16 +237,17 @@ class Curvature:
         def of(values: Tensor) -> Tensor:
             return values.flatten().index_select(0, place)
 
-        speed, turns, across = of(moving[2]), of(moving[3]), of(beside[0])
+        speed, turns, across = of(points.speed), of(points.turns), of(points.across)
         base = across.floor()
         part = across.sub_(base)
-        start = of(line).clamp_(0, along_size[0] - 1).int().mul_(along_size[1])
-        stride = across_size[1]
-        first = base.clamp(0, across_size[0] - 1).int().mul_(stride).add_(start)
-        second = base.add_(1).clamp_(0, across_size[0] - 1).int().mul_(stride).add_(start)
+        (lines, apart_lines), (places, stride) = points.lines, points.places
+        start = of(line).clamp_(0, lines - 1).int().mul_(apart_lines)
+        first = base.clamp(0, places - 1).int().mul_(stride).add_(start)
+        second = base.add_(1).clamp_(0, places - 1).int().mul_(stride).add_(start)
         nearest = torch.where(part < 0.5, first, second)
+        bend = points.bend
         bent = torch.lerp(bend.index_select(1, first), bend.index_select(1, second), part)
-        bent.addcmul_(slope.index_select(1, nearest), of(beside[1]))
+        bent.addcmul_(points.slope.index_select(1, nearest), of(points.half_across))
         widths = d.expand(along.shape)
         width = of(widths) if len(d) > 1 else d.flatten()
         height = width / 4
