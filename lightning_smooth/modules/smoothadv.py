@@ -60,7 +60,8 @@ class SmoothAdv(NoisyCopies):
             (1 + steps) m times as many images (a little less: the search needs no gradient of the
             weights).
         epsilon: largest l2 distance of x_adv from x, in units of [0, 1].
-        steps: steps of the search.
+        steps: steps of the search; 0 for none: then it is Gaussian training under `transform` and
+            `preprocessing`, at half the cost of one step.
         step_size: l2 length of a step, in units of [0, 1]; None for 2 epsilon / steps.
         warmup_epochs: epochs over which epsilon and step size reach their values; 1 for none.
         transform: what is done to images first; None for nothing.
@@ -104,9 +105,9 @@ class SmoothAdv(NoisyCopies):
             model, sigma, copies, optimizer, scheduler, scheduler_interval, weights, weights_head
         )
         self.epsilon = check_positive("epsilon", epsilon)
-        self.steps = check_count("steps", steps)
+        self.steps = check_count("steps", steps, least=0)
         self.step_size = (
-            2 * self.epsilon / self.steps
+            2 * self.epsilon / max(self.steps, 1)
             if step_size is None
             else check_positive("step_size", step_size)
         )

@@ -186,6 +186,14 @@ def test_the_draws_of_the_search_are_those_of_the_loss():
     torch.testing.assert_close(loss, functional.cross_entropy(expected, labels.repeat(3)))
 
 
+def test_without_steps_it_is_gaussian_training():
+    model, (images, labels) = linear(4, 8.0), batch()
+    module = SmoothAdv(model, 0.3, copies=1, steps=0)
+    loss, _ = module.loss(images, labels, generator())
+    noise = module.law.like(images, generator())
+    torch.testing.assert_close(loss, functional.cross_entropy(model(images + noise), labels))
+
+
 def test_one_copy_and_one_step_is_the_l2_step_of_spt():
     model, (images, labels) = linear(4, 8.0), batch()
     module = SmoothAdv(model, 0.3, copies=1, steps=1, epsilon=0.2, warmup_epochs=1)
@@ -246,7 +254,7 @@ def test_draws_are_a_function_of_seed_epoch_rank_and_batch():
     ("setting", "value"),
     [
         ("sigma", 0.0), ("copies", 0), ("epsilon", 0.0), ("epsilon", -1.0),
-        ("epsilon", float("inf")), ("steps", 0), ("steps", 1.5), ("step_size", 0.0),
+        ("epsilon", float("inf")), ("steps", -1), ("steps", 1.5), ("step_size", 0.0),
         ("warmup_epochs", 0),
     ],
 )  # fmt: skip
