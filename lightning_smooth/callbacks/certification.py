@@ -103,6 +103,13 @@ class CertificationCallback(Recording[Certificate], ValidationCertification):
                 f"The module is set to sigma = {trained:g}, and the certifier smooths with sigma "
                 f"= {used:g}: certificates hold, but are best where the two agree."
             )
+        if all(hasattr(part, "preprocessing") for part in (pl_module, self.certifier)):
+            seen, shown = pl_module.preprocessing, self.certifier.preprocessing  # type: ignore[attr-defined]
+            if repr(seen) != repr(shown):
+                rank_zero_warn(
+                    f"The module is set to {seen!r}, and the certifier to {shown!r} before noise: "
+                    "certificates hold, but are best where the two agree."
+                )
 
     def measure(
         self,

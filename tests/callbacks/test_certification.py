@@ -14,11 +14,13 @@ from lightning_smooth.callbacks import CertificationCallback
 from lightning_smooth.callbacks.pictures import choose
 from lightning_smooth.callbacks.progress import CertificationProgress
 from lightning_smooth.callbacks.subject import warn_of_slow_bf16
+from lightning_smooth.certify import DistSPTxCertifier
 from lightning_smooth.data import Digits
 from lightning_smooth.errors import InputError, RecordError
-from lightning_smooth.modules import GaussianAugmentation
+from lightning_smooth.modules import GaussianAugmentation, SmoothAdv
 from lightning_smooth.records.reading import read_records
 from lightning_smooth.trainer import SmoothTrainer
+from lightning_smooth.transforms import Preprocessing, Rotation
 
 
 def linear():
@@ -206,6 +208,21 @@ def test_two_sigmas_are_warned_about(tmp_path):
     )
     with pytest.warns(UserWarning, match=r"set to sigma = 0.25.*sigma = 0.5"):
         trainer(certify).predict(module(), datamodule=Digits(limit=1))
+
+
+def test_two_preprocessings_are_warned_about():
+    behind = {blur: Preprocessing("circle", blur=blur) for blur in (3, 5)}
+    module = SmoothAdv(linear(), 0.2, preprocessing=behind[3])
+
+    def check(blur):
+        certifier = DistSPTxCertifier(Rotation(), 30, 0.2, [0.0, 10.0], preprocessing=behind[blur])
+        CertificationCallback(certifier).check(pl.Trainer(logger=False), module)
+
+    with pytest.warns(UserWarning, match=r"blur=3, s=2\), and the certifier to .*blur=5"):
+        check(5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(3)
 
 
 def test_the_trainer_wants_one_certification_callback():
