@@ -6,18 +6,19 @@ Source: Fischer, Baader, Vechev, NeurIPS 2020, section 5; THEORY section 6.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from lightning_smooth.certify.spt import CANDIDATES, VALIDATION, Distances, SPTCertifier
-from lightning_smooth.errors import check_count, check_positive
+from lightning_smooth.certify.distances import Distances, OwnDistances, Sizes
+from lightning_smooth.certify.spt import CANDIDATES, VALIDATION, SPTCertifier
+from lightning_smooth.errors import InputError, check_count, check_positive
 from lightning_smooth.interpolation.measure import (
     MeasuredError,
     Stored,
     bounds_of,
     measure_error,
+    pairs_of,
 )
 from lightning_smooth.interpolation.sizes import BIN, AngleSizes
 from lightning_smooth.maths.spt import ERROR_SHARE
@@ -28,19 +29,6 @@ from lightning_smooth.transforms.preprocessing import Preprocessing
 from lightning_smooth.types import Precision
 
 _STREAMS: tuple[Stream, Stream] = ("error size", "error")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes(Distances):
-    """E of each outer draw: of its angle, or one for all."""
-
-    size: float | AngleSizes
-
-    def of(self, noise: Tensor) -> list[float]:
-        """See `Distances.of`."""
-        if isinstance(self.size, AngleSizes):
-            return [float(size) for size in self.size.at(noise[:, 0])]
-        return [self.size] * len(noise)
 
 
 class DistSPTxCertifier(SPTCertifier):
@@ -55,13 +43,14 @@ class DistSPTxCertifier(SPTCertifier):
     image that is certified: of an image that was attacked already it says nothing. No maximum in it
     is sampled.
 
-    How: E is `margin` times the largest error that `error_draws[0]` draws of b show, for rotations
+    How, for rotations: E is `margin` times the largest error that `error_draws[0]` draws of b show,
     as a function of the angle b + g at which the image is seen (`interpolation.sizes`: the
     published E is one number, about twice as large as most angles need). rho bounds how often the
     error of another b exceeds E for some attack (`error_draws[1]` fresh draws). An outer draw is a
     hit if h holds the class within its E, which an inner test shows. At an attack g the draw b
     answers as b + g does for the clean image, if that is a hit and the error is at most
-    E(b + g): `maths.spt` makes radii of it.
+    E(b + g): `maths.spt` makes radii of it. For translations the largest error of any b and g that
+    add up to s is known (`interpolation.pairs`): each draw has that E, and there is no rho.
 
     Args:
         transform: see `SPTCertifier`, as for all that is not here.
@@ -70,14 +59,14 @@ class DistSPTxCertifier(SPTCertifier):
         radii: l2 norms of attacks to decide, in the unit of the parameters.
         largest: greatest attack for which the error is bounded.
         preprocessing: what the classifier does to an image before it adds noise.
-        error_draws: outer draws that choose E, and that bound rho.
-        margin: E is so many times the largest error found.
+        error_draws: outer draws that choose E, and that bound rho, of rotations.
+        margin: E is so many times the largest error found, of rotations.
         stored: how an attack may store its image.
         n0: outer draws that choose the class, each with 16 inner ones.
         n: outer draws at most.
         inner: draws of an inner test at most.
         level: error rate of an inner test.
-        alpha: probability with which a certificate may be wrong: a fifth for rho.
+        alpha: probability with which a certificate may be wrong: a fifth for rho, of rotations.
         seed: seed of all draws.
         batch_size: noisy copies in a forward pass; None to choose.
         precision: arithmetic of the model, as for `GaussianCertifier`.
@@ -110,9 +99,10 @@ class DistSPTxCertifier(SPTCertifier):
         precision: Precision = "float32",
         speed: Speed | None = None,
     ) -> None:
+        spent = ERROR_SHARE * alpha if isinstance(transform, Rotation) else 0.0
         super().__init__(
             transform, scale, sigma, radii, largest, preprocessing, stored, n0, n, inner, level,
-            alpha, ERROR_SHARE * alpha, seed, batch_size, precision, speed,
+            alpha, spent, seed, batch_size, precision, speed,
         )  # fmt: skip
         chosen, fresh = error_draws
         self.error_draws = check_count("error_draws", chosen), check_count("error_draws", fresh)
@@ -130,12 +120,20 @@ class DistSPTxCertifier(SPTCertifier):
         return other
 
     def error(self, image: Tensor, index: int) -> MeasuredError:
-        """Bound what interpolation does to an image, by draws of its own.
+        """Bound what interpolation of rotations does to an image, by draws of its own.
 
         Args:
             image: (C, H, W) in [0, 1].
             index: the image's index in its data set.
+
+        Raises:
+            InputError: the certifier is of translations, whose errors need no draws.
         """
+        if not isinstance(self.transform, Rotation):
+            raise InputError(
+                f"Expected a certifier of rotations, but got {self!r}: `interpolation.pairs` has "
+                "the errors of translations."
+            )
         chosen, fresh = (
             self._drawn(self._key(index, stream), 0, count).squeeze(1)
             for stream, count in zip(_STREAMS, self.error_draws, strict=True)
@@ -145,7 +143,12 @@ class DistSPTxCertifier(SPTCertifier):
         return measure_error(engine, chosen, fresh, margin=self.margin, alpha=spent)
 
     def distances(self, image: Tensor, index: int) -> Distances:
-        """See `SPTCertifier.distances`: E for all, with rho."""
+        """See `SPTCertifier.distances`: E by the angle, with rho; of translations, by the draw."""
+        if isinstance(self.transform, Translation):
+            engine = pairs_of(
+                image, self.transform, self.largest, self.preprocessing, self.stored
+            )  # fmt: skip
+            return OwnDistances(engine=engine)
         found = self.error(image, index)
         if isinstance(found.size, AngleSizes):
             size, smallest = found.size.largest, float(found.size.values.min())
@@ -164,9 +167,10 @@ class DistSPTxCertifier(SPTCertifier):
         )
 
     def _own(self) -> dict[str, Any]:
+        rotation = isinstance(self.transform, Rotation)
         return {
             **super()._own(),
-            "error_draws": list(self.error_draws),
-            "margin": self.margin,
-            "bin": BIN if isinstance(self.transform, Rotation) else None,
+            "error_draws": list(self.error_draws) if rotation else None,
+            "margin": self.margin if rotation else None,
+            "bin": BIN if rotation else None,
         }

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from lightning_smooth.certify.dist_spt import Sizes
-from lightning_smooth.certify.spt import CANDIDATES, VALIDATION, Distances, SPTCertifier
+from lightning_smooth.certify.distances import Distances, Sizes
+from lightning_smooth.certify.spt import CANDIDATES, VALIDATION, SPTCertifier
 from lightning_smooth.errors import InputError
 from lightning_smooth.interpolation.measure import Stored
 from lightning_smooth.interpolation.population import PopulationError

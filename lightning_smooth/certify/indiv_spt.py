@@ -6,12 +6,12 @@ Source: Fischer, Baader, Vechev, NeurIPS 2020, section 5; THEORY section 6.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from lightning_smooth.certify.spt import CANDIDATES, VALIDATION, Distances, SPTCertifier
+from lightning_smooth.certify.distances import Distances, OwnDistances
+from lightning_smooth.certify.spt import CANDIDATES, VALIDATION, SPTCertifier
 from lightning_smooth.errors import check_count
 from lightning_smooth.interpolation.measure import Stored
 from lightning_smooth.interpolation.original import OriginalError
@@ -19,17 +19,6 @@ from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.transforms.geometric import Rotation, Translation
 from lightning_smooth.transforms.preprocessing import Preprocessing
 from lightning_smooth.types import Precision
-
-
-@dataclass(frozen=True, kw_only=True)
-class _EachItsOwn(Distances):
-    """For each outer draw what the originals allow."""
-
-    engine: OriginalError
-
-    def of(self, noise: Tensor) -> list[float]:
-        """See `Distances.of`."""
-        return [float(bound) for bound in self.engine.bounds(noise)]
 
 
 class IndivSPTCertifier(SPTCertifier):
@@ -118,7 +107,7 @@ class IndivSPTCertifier(SPTCertifier):
             quantised=self.stored == "uint8", pieces=self.pieces,
         )  # fmt: skip
         count = engine.pieces
-        return _EachItsOwn(engine=engine, possible=count > 0, measured={"pieces": count})
+        return OwnDistances(engine=engine, possible=count > 0, measured={"pieces": count})
 
     def _own(self) -> dict[str, Any]:
         return {**super()._own(), "pieces": self.pieces}

@@ -6,15 +6,15 @@ Smoothing", NeurIPS 2020 (SPT, sections 4 and 5); THEORY section 6.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
 
 from lightning_smooth.certify.base import Certifier, sparse
+from lightning_smooth.certify.distances import Distances
 from lightning_smooth.errors import InputError, check_count, check_positive, check_probability
 from lightning_smooth.interpolation.measure import Stored
 from lightning_smooth.maths.deciding import HELD, Thresholds
@@ -38,25 +38,6 @@ CANDIDATES = 16
 
 VALIDATION = 1 << 40
 """Streams of validation are numbered from here."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Distances(ABC):
-    """Within which l2 distance the inner classifier has to hold its class.
-
-    Attributes:
-        rho: bound of the probability that the distance of an outer draw is not enough.
-        possible: whether there is anything to certify.
-        measured: what the certificate says of it.
-    """
-
-    rho: float = 0.0
-    possible: bool = True
-    measured: dict[str, int | float] = field(default_factory=dict)
-
-    @abstractmethod
-    def of(self, noise: Tensor) -> list[float]:
-        """The distance of each outer draw b (N, P)."""
 
 
 def drawn(law: ParameterNoise, key: NoiseKey, first: int, end: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError
 from lightning_smooth.interpolation.error import RotationError
+from lightning_smooth.interpolation.pairs import PairError
 from lightning_smooth.interpolation.sizes import AngleSizes
 from lightning_smooth.interpolation.translation import TranslationError
 from lightning_smooth.maths.confidence import clopper_pearson_upper
@@ -74,6 +75,19 @@ def bounds_of(
         return RotationError(image, -largest, largest, preprocessing, rounding=off)
     box = dict.fromkeys(transform.names, (-largest, largest))
     return TranslationError(image, box, preprocessing, rounding=off)
+
+
+def pairs_of(
+    image: Tensor,
+    transform: Translation,
+    largest: float,
+    preprocessing: nn.Module | None,
+    stored: Stored,
+) -> PairError:
+    """What bounds errors by where an image is seen, under attacks up to `largest` each way."""
+    off = rounding(stored, max(image.shape[1:]))
+    box = dict.fromkeys(transform.names, (-largest, largest))
+    return PairError(image, box, preprocessing, rounding=off)
 
 
 def choose_size(

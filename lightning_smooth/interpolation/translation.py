@@ -75,7 +75,10 @@ class TranslationError:
         found, slack = [], []
         pieces = 0
         for b in noise.double():
-            x, y = (self._corners(axis, b[axis].item()) for axis in (0, 1))
+            x, y = (
+                corners(*self.box[axis], b[axis].item(), self.image.shape[2 - axis] + 1)
+                for axis in (0, 1)
+            )
             g = torch.cartesian_prod(x, y)
             norms = self.at(b.expand(len(g), 2), g)
             pieces += len(g)
@@ -105,17 +108,6 @@ class TranslationError:
         ]
         return torch.cat(norms)
 
-    def _corners(self, axis: int, b: float) -> Tensor:
-        """Values of g along an axis between which e is linear, the ends of the box among them."""
-        low, high = self.box[axis]
-        whole = torch.arange(math.ceil(low), math.floor(high) + 1, dtype=torch.float64)
-        both = torch.arange(math.ceil(low + b), math.floor(high + b) + 1, dtype=torch.float64) - b
-        ends = torch.tensor([low, high], dtype=torch.float64)
-        # Beyond the image nothing is seen, and nothing changes.
-        reach = self.image.shape[2 - axis] + 1
-        values = torch.cat([ends, whole[whole.abs() <= reach], both]).clamp(low, high)
-        return torch.tensor(sorted(set(values.tolist())), dtype=torch.float64)
-
     def _norm(self, images: Tensor) -> Tensor:
         return length(self.preprocessing(images))
 
@@ -126,3 +118,22 @@ class TranslationError:
             return torch.full_like(noise[:, 0], stored)
         flat = torch.full_like(self.image[None], self.rounding)
         return stored + self._norm(self.transform(flat, noise))
+
+
+def corners(low: float, high: float, b: float, reach: int) -> Tensor:
+    """Values of g along an axis between which T_g and T_{b + g} are linear.
+
+    Args:
+        low: least g.
+        high: greatest g.
+        b: what is added to it.
+        reach: pixels beyond which nothing of the image is left, and nothing changes.
+
+    Returns:
+        Ascending, float64: where g or b + g is whole, and the ends.
+    """
+    whole = torch.arange(math.ceil(low), math.floor(high) + 1, dtype=torch.float64)
+    both = torch.arange(math.ceil(low + b), math.floor(high + b) + 1, dtype=torch.float64) - b
+    ends = torch.tensor([low, high], dtype=torch.float64)
+    values = torch.cat([ends, whole[whole.abs() <= reach], both]).clamp(low, high)
+    return torch.tensor(sorted(set(values.tolist())), dtype=torch.float64)

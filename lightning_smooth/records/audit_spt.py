@@ -23,7 +23,11 @@ _SETTINGS = ("transform", "scale", "sigma", "preprocessing", "stored", "inner", 
 
 @audits("dist spt x")
 def dist_spt_x(c: Certificate) -> Recomputed:
-    """Decisions of radii by the looks, after rho has been bounded again."""
+    """Decisions of radii by the looks, after rho has been bounded again; translations have none."""
+    if c.parameters.get("transform") == "Translation()" and "error" not in c.ledger:
+        if c.parameters.get("error_draws") is not None:
+            raise RecordError("There are `error_draws`, but the ledger gives the error nothing.")
+        return _outer(c, 0.0, 0.0)
     spent = number(c.ledger, "error", where="ledger")
     if spent != ERROR_SHARE * c.alpha:
         raise RecordError(f"The ledger gives the error {spent!r}, not {ERROR_SHARE} of alpha.")

@@ -106,18 +106,30 @@ def test_the_error_holds_for_fresh_draws() -> None:
     assert not torch.equal(error.size.values, other.values)
 
 
-def test_translations_are_certified_too() -> None:
-    image = blob()
-    weight = Preprocessing("rectangle", margin=2.0)(image[None])[0]
-    model = Linear(weight, 0.3 * float((weight * weight).sum()))
+@pytest.mark.parametrize("threshold", [0.4, 0.6])
+def test_translations_are_certified_each_draw_at_its_own_error(threshold: float) -> None:
+    image, move, seen = blob(), Translation(), Preprocessing("rectangle", margin=2.0, blur=7, s=8)
+    weight = seen(image[None])[0]
+    model = Linear(weight, threshold * float((weight * weight).sum()))
     method = certifier(
-        transform=Translation(), scale=2.0, radii=[0.0, 0.5, 1.0], sigma=0.4,
-        preprocessing=Preprocessing("rectangle", margin=2.0), error_draws=(5, 40), alpha=0.05,
-    )  # fmt: skip
+        transform=Translation(), scale=2.0, radii=[0.0, 0.5, 1.0], sigma=0.2, preprocessing=seen
+    )
     certificate = method(model, image, index=0, label=1)
     assert certificate.radius_unit == "pixels"
-    assert certificate.predicted in (1, -1)
     assert certificate.parameters["laws"].keys() == {"dx", "dy"}
+    assert certificate.ledger.keys() == {"looks", "last look"}
+    assert "rho" not in certificate.measured
+    assert certificate.predicted == 1
+    assert certificate.radius == 1.0 if threshold == 0.4 else certificate.radius > 0
+    axis = torch.linspace(-6, 6, 61, dtype=torch.float64)
+    b = torch.cartesian_prod(axis, axis)
+    density = torch.from_numpy(norm.pdf(b.numpy(), scale=2.0).prod(axis=1))
+    for g in ([0.0, 0.0], [certificate.radius, 0.0], [0.0, -0.5], [-0.35, 0.35]):
+        attacked = move(image.double()[None], torch.tensor([g], dtype=torch.float64)).float()
+        votes = model.answers(seen(move(attacked.double(), b))).double()
+        assert float((votes * density).sum() / density.sum()) > 0.5
+    with pytest.raises(InputError, match="a certifier of rotations"):
+        method.error(image, 0)
 
 
 def test_a_class_that_is_not_robust_enough_takes_few_draws() -> None:

@@ -11,7 +11,7 @@ from lightning_smooth.interpolation.population import PopulationError
 from lightning_smooth.records.audit import audit
 from lightning_smooth.records.runs import load_run
 from lightning_smooth.records.store import RecordStore
-from lightning_smooth.transforms import PreBlur, Preprocessing, Rotation
+from lightning_smooth.transforms import PreBlur, Preprocessing, Rotation, Translation
 
 CERTIFIER = DistSPTxCertifier(
     Rotation(), 15.0, 0.25, [0.0, 5.0, 10.0], preprocessing=Preprocessing(margin=1.0),
@@ -124,6 +124,36 @@ def test_individual_certificates_are_computed_again(tmp_path):
     ]
     for place, change in enumerate(changes):
         assert audit(records(tmp_path / str(place), [change(certificate)], method)).faults
+
+
+def test_translations_have_no_errors_to_bound_and_are_computed_again(tmp_path):
+    bar = torch.zeros(1, 1, 12, 12)
+    bar[..., 5:7, 3:9] = 1.0
+    image = PreBlur(5)(bar)[0]
+    method = DistSPTxCertifier(
+        Translation(), 1.0, 0.25, [0.0, 0.5], preprocessing=Preprocessing(None), n=150, inner=400
+    )
+    seen = Preprocessing(None)(image[None])[0]
+    certificate = method(Weighted(seen), image, index=0, label=1)
+    assert certificate.radius == 0.5
+    assert certificate.parameters["error_draws"] is None
+    assert audit(records(tmp_path / "whole", [certificate], method)).faults == ()
+    changes = [
+        parameters(error_draws=[100, 400]),
+        parameters(level=0.3),
+        parameters(transform="Rotation()"),
+        lambda c: dataclasses.replace(c, ledger={**c.ledger, "error": 0.002}),
+        lambda c: dataclasses.replace(c, radius=1.0),
+        lambda c: dataclasses.replace(c, decisions={"0.0": "held"}),
+    ]
+    for place, change in enumerate(changes):
+        assert audit(records(tmp_path / str(place), [change(certificate)], method)).faults
+
+
+def test_rotations_need_their_errors(certificates, tmp_path):
+    without = {k: v for k, v in certificates[0].ledger.items() if k != "error"}
+    change = dataclasses.replace(certificates[0], ledger=without)
+    assert audit(records(tmp_path, [change])).faults
 
 
 POPULATION = PopulationError(
