@@ -93,6 +93,7 @@ class DrawQueue(Generic[T]):
         self._exhausted = True
         self._jobs: deque[_Job[T]] = deque()
         self._results: list[tuple[T, float]] = []
+        self._planning = 0.0
 
     def feed(self, plans: Iterable[Plan[T]]) -> None:
         """Take plans; each is started when a batch has room for it."""
@@ -110,12 +111,12 @@ class DrawQueue(Generic[T]):
                 scores.
         """
         while not self._results:
-            start = time.perf_counter()
+            start = self._clock()
             pieces = self._fill()
             if not pieces:
                 break
             self._forward(pieces)
-            spent = time.perf_counter() - start
+            spent = self._clock() - start
             total = sum(len(images) for _, images, _ in pieces)
             for job, images, _ in pieces:
                 job.seconds += spent * len(images) / total
@@ -124,6 +125,10 @@ class DrawQueue(Generic[T]):
                     self._answer(job)
         results, self._results = self._results, []
         return results
+
+    def _clock(self) -> float:
+        """Seconds, without those that plans take themselves, which are each its own."""
+        return time.perf_counter() - self._planning
 
     def _fill(self) -> list[_Piece[T]]:
         """Take up to `batch_size` draws, the oldest plan's first."""
@@ -198,10 +203,16 @@ class DrawQueue(Generic[T]):
     def _send(
         self, plan: Plan[T], counts: Tensor | None, seconds: float, place: int | None = None
     ) -> None:
+        start = self._clock()
+        stopped: StopIteration | None = None
         try:
             ask = next(plan) if counts is None else plan.send(counts)
         except StopIteration as stop:
-            self._results.append((stop.value, seconds))
+            stopped = stop
+        spent = self._clock() - start
+        self._planning += spent
+        if stopped is not None:
+            self._results.append((stopped.value, seconds + spent))
             return
         image = ask.image.to(self.device)
         image = image.to(torch.promote_types(image.dtype, torch.float32))
@@ -210,5 +221,5 @@ class DrawQueue(Generic[T]):
             first, end = self.share.part(first, end)
         # A process without a part of its own makes one draw, to know the number of classes.
         muted = first >= end
-        job = _Job(plan, ask, image, first, end + muted, muted=muted, seconds=seconds)
+        job = _Job(plan, ask, image, first, end + muted, muted=muted, seconds=seconds + spent)
         self._jobs.insert(len(self._jobs) if place is None else place, job)

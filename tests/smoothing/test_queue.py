@@ -1,6 +1,7 @@
 """Draws of many plans in one batch: what is counted, what shares a batch, and who draws."""
 
 import threading
+import time
 
 import pytest
 import torch
@@ -87,6 +88,22 @@ def test_time_is_shared_among_those_who_drew():
     while batch := queue.advance():
         seconds |= {value[0]: spent for value, spent in batch}
     assert seconds[0] > seconds[1] > 0
+
+
+def test_what_a_plan_computes_itself_is_its_own_time():
+    def slow(index):
+        time.sleep(0.05)
+        found = yield from asks(index, (0, 40))
+        time.sleep(0.05)
+        return found
+
+    queue = DrawQueue(signs, LAW, device=CPU, batch_size=128)
+    queue.feed([asks(0, (0, 60)), slow(1), asks(2, (0, 60))])
+    seconds = {}
+    while batch := queue.advance():
+        seconds |= {value[0]: spent for value, spent in batch}
+    assert seconds[1] >= 0.1
+    assert max(seconds[0], seconds[2]) < 0.1
 
 
 def together(world, plans, batch_size=64):
