@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lightning_smooth.errors import InputError
 from lightning_smooth.interpolation.measure import Stored
-from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.smoothing.plans import Plan, T, Tally, votes
 from lightning_smooth.smoothing.smoothed import SmoothedClassifier, evaluating
 from lightning_smooth.types import ABSTAIN
@@ -50,7 +49,7 @@ class BoundedClassifier(SmoothedClassifier):
         tally: Tally = votes,
         most: int = 0,
     ) -> Iterator[tuple[T, float]]:
-        """See `SmoothedClassifier.run`; to its seconds come those that a certificate has already.
+        """See `SmoothedClassifier.run`.
 
         Raises:
             InputError: the network is not on the CPU, or a step of it has no bounds.
@@ -61,9 +60,7 @@ class BoundedClassifier(SmoothedClassifier):
                 "a CPU makes them. Set trainer.accelerator to cpu."
             )
         self.network = bounded(self.model, shape)
-        for found, seconds in super().run(plans, shape, tally=tally, most=most):
-            spent = found.seconds if isinstance(found, Certificate) else 0.0
-            yield found, seconds + spent
+        yield from super().run(plans, shape, tally=tally, most=most)
 
 
 class Search:

