@@ -21,7 +21,7 @@ from lightning_smooth.interpolation.measure import (
     pairs_of,
 )
 from lightning_smooth.interpolation.sizes import BIN, AngleSizes
-from lightning_smooth.maths.spt import ERROR_SHARE
+from lightning_smooth.maths.spt import ERROR_SHARE, PAIRS
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.rng import Stream
 from lightning_smooth.transforms.geometric import Rotation, Translation
@@ -173,4 +173,5 @@ class DistSPTxCertifier(SPTCertifier):
             "error_draws": list(self.error_draws) if rotation else None,
             "margin": self.margin if rotation else None,
             "bin": BIN if rotation else None,
+            **({} if rotation else {"errors": PAIRS}),
         }

@@ -45,11 +45,13 @@ class PairError:
         preprocessing: K, as the classifier has it: linear, with weights that are at least 0 and sum
             to at most 1, such as `Preprocessing`; None for none.
         rounding: how far each pixel of T_g x may be from what real arithmetic gives, as an attack
-            may store it: .5/255 for bytes.
+            may store it: .5/255 for bytes. All else is done in float64, and shown as float32.
+        chunk: pixels of images that are worked on at once, some 40 bytes each; one row of images
+            at least.
 
     Raises:
         InputError: the box is empty, upside down or not of these parameters, or the image is not
-            one.
+            one, or not in [0, 1].
     """
 
     def __init__(
@@ -59,16 +61,21 @@ class PairError:
         preprocessing: nn.Module | None = None,
         *,
         rounding: float = 0.0,
+        chunk: int = 1 << 20,
     ) -> None:
-        if image.ndim != 3:
+        if image.ndim != 3 or not image.numel():
             raise InputError(f"Expected `image` (C, H, W), but got shape {tuple(image.shape)}.")
+        if not bool(((image >= 0) & (image <= 1)).all()):
+            raise InputError("Expected `image` to be in [0, 1], but some of its pixels are not.")
         transform = Translation()
         given = transform.check_box(box)
         self.box = [given.get(name, (0.0, 0.0)) for name in transform.names]
         self.image = image.double()
         self.preprocessing = preprocessing or nn.Identity()
+        self.chunk = chunk
         flat = torch.full_like(self.image[None], rounding)
-        slack = stored_as_float32(image) + float(length(self.preprocessing(flat)))
+        # float32 rounds the attacked image, and what is shown of it and of the clean one.
+        slack = 1.5 * stored_as_float32(image) + float(length(self.preprocessing(flat)))
         # Ends of an axis that are merged may differ by twice `_SAME` after those of the other.
         self._slack = slack + 8 * _SAME * image.numel() ** 0.5
 
@@ -76,7 +83,7 @@ class PairError:
         """Bound the largest error over the box, for each s.
 
         Args:
-            total: (N, 2) `dx` and `dy` of s = b + g in pixels, float64.
+            total: (N, 2) `dx` and `dy` of s = b + g in pixels, float64 and finite.
 
         Returns:
             (N,) float64: no error is larger; without rounding of images, and where nothing leaves
@@ -93,10 +100,13 @@ class PairError:
         moved = self.image @ across.transpose(1, 2)[:, None]  # (ends, C, H, W)
         across = across[_different(moved)]
         along = along[_different(along[:, None] @ self.image)]
-        twice = along[:, None, None] @ (self.image @ across.transpose(1, 2)[:, None])
+        moved = self.image @ across.transpose(1, 2)[:, None]
         once = _shift(dy, height) @ self.image @ _shift(dx, width).T
-        apart = (twice - once).flatten(0, 1)
-        return float(length(self.preprocessing(apart)).max())
+        largest = 0.0
+        for part in torch.split(along, max(1, self.chunk // moved.numel())):
+            apart = (part[:, None, None] @ moved - once).flatten(0, 1)
+            largest = max(largest, float(length(self.preprocessing(apart)).max()))
+        return largest
 
     def _ends(self, axis: int, s: float, size: int) -> Tensor:
         """(ends, size, size): A along an axis where t and q are at an end of their range."""

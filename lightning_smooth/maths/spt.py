@@ -30,6 +30,9 @@ ERROR_SHARE: Final = 0.2
 HOLDS_FOR: Final = "images of a fraction q of the distribution"
 """What certificates of DistSPT^D hold for, as their records say it."""
 
+PAIRS: Final = "each draw the largest of any two translations that add up to it"
+"""Whose errors certificates of translations bound, as their records say it."""
+
 _UP = 1 + 16 * 2.0**-53
 _DOWN = 1 - 16 * 2.0**-53
 

@@ -1,4 +1,7 @@
-"""SPT, computed again: rho from the errors, decisions from the tests (THEORY section 6)."""
+"""SPT, computed again: rho from the errors, decisions from the tests (THEORY section 6).
+
+Errors themselves follow from the image, which is not in the record: E is taken as it stands there.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from lightning_smooth.errors import RecordError
 from lightning_smooth.maths.confidence import clopper_pearson_upper
+from lightning_smooth.maths.laws import GaussianLaw
 from lightning_smooth.maths.spt import (
     ERROR_SHARE,
     HOLDS_FOR,
+    PAIRS,
     OuterTest,
     alpha_of_attempt,
     failures_allowed,
@@ -25,9 +30,7 @@ _SETTINGS = ("transform", "scale", "sigma", "preprocessing", "stored", "inner", 
 def dist_spt_x(c: Certificate) -> Recomputed:
     """Decisions of radii by the looks, after rho has been bounded again; translations have none."""
     if c.parameters.get("transform") == "Translation()" and "error" not in c.ledger:
-        if c.parameters.get("error_draws") is not None:
-            raise RecordError("There are `error_draws`, but the ledger gives the error nothing.")
-        return _outer(c, 0.0, 0.0)
+        return _translation(c)
     spent = number(c.ledger, "error", where="ledger")
     if spent != ERROR_SHARE * c.alpha:
         raise RecordError(f"The ledger gives the error {spent!r}, not {ERROR_SHARE} of alpha.")
@@ -43,6 +46,20 @@ def dist_spt_x(c: Certificate) -> Recomputed:
         raise RecordError(f"`rho` is {said!r}, but {failures} of {draws} give {rho!r}.")
     _tested_at(c)
     return _outer(c, rho, spent)
+
+
+def _translation(c: Certificate) -> Recomputed:
+    """Each draw was tested at the largest error of its own: there is no rho."""
+    if c.parameters.get("errors") != PAIRS:
+        raise RecordError(f"`errors` is {c.parameters.get('errors')!r}, not {PAIRS!r}.")
+    drawn = [key for key in ("error_draws", "margin", "bin") if c.parameters.get(key) is not None]
+    drawn += [key for key in ("rho", "failures", "error_draws", "size") if key in c.measured]
+    if drawn:
+        raise RecordError(f"There is `{drawn[0]}`, but the ledger gives the error nothing.")
+    tested = number(c.measured, "E", where="measured")
+    if c.hits and not tested > 0:
+        raise RecordError(f"{c.hits} draws passed, tested at {tested!r}.")
+    return _outer(c, 0.0, 0.0)
 
 
 @audits("dist spt d")
@@ -118,7 +135,15 @@ def _outer(c: Certificate, rho: float, spent: float) -> Recomputed:
         raise RecordError(f"`radii` is {radii!r}, not numbers.")
     if max(radii) > number(c.parameters, "largest", where="parameters"):
         raise RecordError(f"Errors were bounded up to {c.parameters['largest']!r} alone.")
-    scale, level = (number(c.parameters, key, where="parameters") for key in ("scale", "level"))
+    scale, level, sigma = (
+        number(c.parameters, key, where="parameters") for key in ("scale", "level", "sigma")
+    )
+    if not sigma > 0:
+        raise RecordError(f"`sigma` is {sigma!r}, not above 0.")
+    law = GaussianLaw(scale).describe()
+    names = {"degrees": ["angle"], "pixels": ["dx", "dy"]}[_unit(c.parameters)]
+    if c.parameters.get("laws") != dict.fromkeys(names, law):
+        raise RecordError(f"`laws` is {c.parameters.get('laws')!r}, not {law!r} of {names}.")
     ledger = {name: part for name, part in c.ledger.items() if name != "error" or not spent}
     rule = rule_of(c, c.alpha - spent, ledger)
     test = OuterTest(rule, [float(radius) for radius in radii], scale, rho, level)

@@ -187,6 +187,7 @@ class DrawQueue(Generic[T]):
 
     def _answer(self, job: _Job[T]) -> None:
         """Send a plan the counts that it asked for; keep its place for what it asks next."""
+        start = self._clock()
         if job.counts is None:
             raise InputError(f"Expected `count` to be at least 1, but got {job.ask.count}.")
         counts = job.counts if self.share is None else self.share.total(job.counts)
@@ -198,7 +199,7 @@ class DrawQueue(Generic[T]):
             )
         place = self._jobs.index(job)
         del self._jobs[place]
-        self._send(job.plan, counts, job.seconds, place)
+        self._send(job.plan, counts, job.seconds + self._clock() - start, place)
 
     def _send(
         self, plan: Plan[T], counts: Tensor | None, seconds: float, place: int | None = None

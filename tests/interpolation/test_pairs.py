@@ -85,9 +85,17 @@ def test_a_rounded_attack_is_within_the_bound() -> None:
     assert float((found - plain).max()) < 0.5 / 255 * image.numel() ** 0.5 * 1.01
 
 
+def test_the_same_bounds_in_small_parts() -> None:
+    image = pictures()["smooth"]
+    whole, parts = (PairError(image, BOX, chunk=chunk).bounds(TOTAL) for chunk in (1 << 20, 1))
+    assert torch.equal(whole, parts)
+
+
 def test_mistakes_are_named() -> None:
     with pytest.raises(InputError, match=r"`image` \(C, H, W\)"):
         PairError(torch.zeros(4, 4), BOX)
+    with pytest.raises(InputError, match=r"in \[0, 1\]"):
+        PairError(torch.full((1, 4, 4), torch.nan), BOX)
     with pytest.raises(InputError):
         PairError(torch.zeros(1, 4, 4), {"dx": (1.0, -1.0)})
     with pytest.raises(InputError):

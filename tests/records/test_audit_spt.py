@@ -8,6 +8,7 @@ from torch import nn
 
 from lightning_smooth.certify import DistSPTDCertifier, DistSPTxCertifier, IndivSPTCertifier
 from lightning_smooth.interpolation.population import PopulationError
+from lightning_smooth.maths.spt import PAIRS
 from lightning_smooth.records.audit import audit
 from lightning_smooth.records.runs import load_run
 from lightning_smooth.records.store import RecordStore
@@ -140,8 +141,16 @@ def test_translations_have_no_errors_to_bound_and_are_computed_again(tmp_path):
     assert audit(records(tmp_path / "whole", [certificate], method)).faults == ()
     changes = [
         parameters(error_draws=[100, 400]),
+        parameters(bin=1.0),
+        parameters(errors=None),
         parameters(level=0.3),
         parameters(transform="Rotation()"),
+        parameters(sigma=-1.0),
+        parameters(laws={"angle": {"kind": "gaussian", "scale": 1.0}}),
+        measured(rho=0.4),
+        measured(failures=150),
+        measured(E=0.0),
+        lambda c: dataclasses.replace(c, measured={"passes": c.measured["passes"]}),
         lambda c: dataclasses.replace(c, ledger={**c.ledger, "error": 0.002}),
         lambda c: dataclasses.replace(c, radius=1.0),
         lambda c: dataclasses.replace(c, decisions={"0.0": "held"}),
@@ -151,9 +160,19 @@ def test_translations_have_no_errors_to_bound_and_are_computed_again(tmp_path):
 
 
 def test_rotations_need_their_errors(certificates, tmp_path):
-    without = {k: v for k, v in certificates[0].ledger.items() if k != "error"}
-    change = dataclasses.replace(certificates[0], ledger=without)
-    assert audit(records(tmp_path, [change])).faults
+    c = certificates[0]
+    without = {k: v for k, v in c.ledger.items() if k != "error"}
+    bare = dataclasses.replace(c, ledger=without)
+    assert audit(records(tmp_path / "bare", [bare])).faults
+    posing = {"transform": "Translation()", "error_draws": None, "errors": PAIRS}
+    posed = dataclasses.replace(
+        bare,
+        parameters={**c.parameters, **posing, "margin": None, "bin": None},
+        radius_unit="pixels",
+        alpha=sum(without.values()),
+        measured={"E": 0.1, "passes": c.measured["passes"]},
+    )
+    assert audit(records(tmp_path / "posed", [posed])).faults
 
 
 POPULATION = PopulationError(
