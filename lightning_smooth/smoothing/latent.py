@@ -71,8 +71,9 @@ class LatentNoise(Law):
             return noise
         other = replace(key, part=key.part + _PARAMETERS)
         size = (len(self.scales), 1, 1)
-        drawn = standard_normal(other, block, size, device, draws=draws).flatten(1)
-        return noise + self._moves(drawn[: len(noise)])
+        # All of the block: a CPU may round a product of few rows otherwise than of many.
+        drawn = standard_normal(other, block, size, device).flatten(1)
+        return noise + self._moves(drawn)[: len(noise)]
 
     def perturb(self, image: Tensor, drawn: Tensor) -> Tensor:
         """See `Law.perturb`: noisy copies of a latent (D, h, w)."""
