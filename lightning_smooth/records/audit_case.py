@@ -17,6 +17,14 @@ from functools import cached_property
 from typing import Any, Final
 
 from lightning_smooth.errors import SmoothError
+from lightning_smooth.records import (  # noqa: F401 - enter their methods
+    audit_more,
+    audit_parameters,
+    audit_range,
+    audit_sequential,
+    audit_spt,
+    audit_verify,
+)
 from lightning_smooth.records.audit_lines import Kind
 from lightning_smooth.records.audit_methods import Recomputed, Verdict, method_of
 from lightning_smooth.records.certificate import Certificate

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from lightning_smooth.records import (  # noqa: F401 - enter their methods
-    audit_counts,
-    audit_more,
-    audit_parameters,
-    audit_range,
-    audit_sequential,
-    audit_spt,
-    audit_verify,
-)
+from lightning_smooth.records import audit_counts
 from lightning_smooth.records.audit_case import ABOVE, BELOW, Check, Problem, Subject, limits
 from lightning_smooth.records.audit_lines import Kind
 from lightning_smooth.records.audit_methods import Recomputed, known_methods, method_of
