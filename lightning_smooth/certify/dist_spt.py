@@ -145,10 +145,8 @@ class DistSPTxCertifier(SPTCertifier):
     def distances(self, image: Tensor, index: int) -> Distances:
         """See `SPTCertifier.distances`: E by the angle, with rho; of translations, by the draw."""
         if isinstance(self.transform, Translation):
-            engine = pairs_of(
-                image, self.transform, self.largest, self.preprocessing, self.stored
-            )  # fmt: skip
-            return OwnDistances(engine=engine)
+            asked = self.transform, self.largest, self.preprocessing, self.stored
+            return OwnDistances(engine=pairs_of(image, *asked))
         found = self.error(image, index)
         if isinstance(found.size, AngleSizes):
             size, smallest = found.size.largest, float(found.size.values.min())

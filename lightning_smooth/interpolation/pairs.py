@@ -27,8 +27,7 @@ from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError
 from lightning_smooth.interpolation.error import length, stored_as_float32
-from lightning_smooth.interpolation.translation import corners
-from lightning_smooth.transforms.geometric import Translation
+from lightning_smooth.interpolation.translation import corners, ends_of
 from lightning_smooth.types import Box
 
 _ROUNDING = 1e-9
@@ -63,13 +62,9 @@ class PairError:
         rounding: float = 0.0,
         chunk: int = 1 << 20,
     ) -> None:
-        if image.ndim != 3 or not image.numel():
-            raise InputError(f"Expected `image` (C, H, W), but got shape {tuple(image.shape)}.")
+        self.box = ends_of(image, box)
         if not bool(((image >= 0) & (image <= 1)).all()):
             raise InputError("Expected `image` to be in [0, 1], but some of its pixels are not.")
-        transform = Translation()
-        given = transform.check_box(box)
-        self.box = [given.get(name, (0.0, 0.0)) for name in transform.names]
         self.image = image.double()
         self.preprocessing = preprocessing or nn.Identity()
         self.chunk = chunk

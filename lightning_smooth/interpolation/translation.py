@@ -48,11 +48,8 @@ class TranslationError:
         rounding: float = 0.0,
         chunk: int = 1 << 20,
     ) -> None:
-        if image.ndim != 3:
-            raise InputError(f"Expected `image` (C, H, W), but got shape {tuple(image.shape)}.")
         self.transform = Translation()
-        given = self.transform.check_box(box)
-        self.box = [given.get(name, (0.0, 0.0)) for name in self.transform.names]
+        self.box = ends_of(image, box)
         self.image = image.double()
         self.preprocessing = preprocessing or nn.Identity()
         self.rounding = rounding
@@ -118,6 +115,20 @@ class TranslationError:
             return torch.full_like(noise[:, 0], stored)
         flat = torch.full_like(self.image[None], self.rounding)
         return stored + self._norm(self.transform(flat, noise))
+
+
+def ends_of(image: Tensor, box: Box) -> list[tuple[float, float]]:
+    """(least, greatest) shift along each axis, 0 where `box` has none, for an image (C, H, W).
+
+    Raises:
+        InputError: the box is empty, upside down or not of these parameters, or the image is not
+            one.
+    """
+    if image.ndim != 3 or not image.numel():
+        raise InputError(f"Expected `image` (C, H, W), but got shape {tuple(image.shape)}.")
+    transform = Translation()
+    given = transform.check_box(box)
+    return [given.get(name, (0.0, 0.0)) for name in transform.names]
 
 
 def corners(low: float, high: float, b: float, reach: int) -> Tensor:
