@@ -7,7 +7,7 @@ Smoothing", NeurIPS 2020 (SPT, sections 4 and 5); THEORY section 6.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, ClassVar, get_args
 
 import torch
@@ -35,6 +35,9 @@ from lightning_smooth.types import ABSTAIN, Precision
 
 CANDIDATES = 16
 """Pixel draws for each outer draw that chooses the class."""
+
+TOGETHER = 16
+"""Outer draws whose distances are computed at once: those of a hopeless image are not."""
 
 VALIDATION = 1 << 40
 """Streams of validation are numbered from here."""
@@ -197,20 +200,26 @@ class SPTCertifier(Certifier):
         largest, stop = 0.0, False
         while not stop:
             wanted = test.decider.draws
-            noise = self._drawn(self._key(index, "outer"), drawn, wanted)
-            far = distances.of(noise) if distances.possible else [0.0] * len(noise)
-            for place, seen in enumerate(self._shown(image, noise)):
+            for place, seen, far in self._outer_draws(image, index, distances, drawn, wanted):
                 # A draw that is not tested is a miss: it may be one, and nothing is won by it.
-                given_up = drawn + place and test.decider.hopeless(drawn + place, hits)
-                if given_up or not distances.possible:
+                if place and test.decider.hopeless(place, hits):
                     break
-                key = self._key(index, "inner", drawn + place)
-                held, made = yield from self._tested(seen, key, int(votes0.argmax()), far[place])
-                hits, passes, largest = hits + held, passes + made, max(largest, far[place])
+                key = self._key(index, "inner", place)
+                held, made = yield from self._tested(seen, key, int(votes0.argmax()), far)
+                hits, passes, largest = hits + held, passes + made, max(largest, far)
             drawn = wanted
             stop = test.decider.observe(hits)
         measured = {**distances.measured, "E": largest, "passes": passes}
         return self._certificate(smoothed, index, votes0, test, measured)
+
+    def _outer_draws(
+        self, image: Tensor, index: int, distances: Distances, first: int, end: int
+    ) -> Iterator[tuple[int, Tensor, float]]:
+        """Number, image and distance of each outer draw; none if nothing can be certified."""
+        for start in range(first, end if distances.possible else first, TOGETHER):
+            noise = self._drawn(self._key(index, "outer"), start, min(start + TOGETHER, end))
+            places = range(start, start + len(noise))
+            yield from zip(places, self._shown(image, noise), distances.of(noise), strict=True)
 
     def _key(self, index: int, stream: Stream, part: int = 0) -> NoiseKey:
         return NoiseKey(self.seed, index, stream, self._part + part)

@@ -12,7 +12,9 @@ from scipy.stats import norm
 from torch import Tensor, nn
 
 from lightning_smooth.certify import DistSPTxCertifier, IndivSPTCertifier
+from lightning_smooth.certify.spt import TOGETHER
 from lightning_smooth.errors import InputError
+from lightning_smooth.interpolation.original import OriginalError
 from lightning_smooth.interpolation.sizes import AngleSizes
 from lightning_smooth.transforms import PreBlur, Preprocessing, Rotation, Shear, Translation
 
@@ -194,6 +196,34 @@ def test_an_attack_on_a_close_call_is_not_certified() -> None:
     image = blob()
     coin = Linear(torch.ones(1, SIZE, SIZE), float(Preprocessing(margin=1.0)(image[None]).sum()))
     assert individual()(coin, image, index=0).radius == 0
+
+
+@pytest.fixture
+def bounded(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Outer draws of which a distance was asked."""
+    asked: list[Tensor] = []
+    bounds = OriginalError.bounds
+
+    def counted(engine: OriginalError, noise: Tensor) -> Tensor:
+        asked.append(noise)
+        return bounds(engine, noise)
+
+    monkeypatch.setattr(OriginalError, "bounds", counted)
+    return asked
+
+
+def test_each_draw_is_bounded_once(bounded: list[Tensor]) -> None:
+    weight = Preprocessing(margin=1.0)(blob()[None])[0]
+    model = Linear(weight, 0.2 * float((weight * weight).sum()))
+    certificate = individual()(model, blob(), index=0)
+    assert certificate.radius == 5.0
+    assert len(torch.cat(bounded).unique()) == len(torch.cat(bounded)) == certificate.n
+
+
+def test_draws_of_a_hopeless_image_are_not_bounded(bounded: list[Tensor]) -> None:
+    certificate = individual(sigma=0.01)(Linear(blob(), 0.1), blob(), index=0)
+    assert certificate.abstained
+    assert len(torch.cat(bounded)) == TOGETHER < certificate.n
 
 
 def test_individual_certificates_have_validation_too() -> None:
