@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError
 from lightning_smooth.smoothing.folding import folded
+from lightning_smooth.smoothing.pooling import pooled
 from lightning_smooth.smoothing.rng import BLOCK
 
 Layout = Literal["auto", "channels_last", "contiguous"]
@@ -88,8 +89,9 @@ def prepare(
     """
     pair = torch.stack([example, example])
     replica = folded(model, pair) if speed.fold_batchnorm else None
-    ready: nn.Module = model if replica is None else replica
     on_cpu = example.device.type == "cpu"
+    ready: nn.Module = model if replica is None else replica
+    ready = pooled(ready, pair) if on_cpu and not speed.compile else ready
     chosen = (batch_size or (BLOCK if on_cpu else ON_GPU), _channels_last(model, pair, speed))
     if long and on_cpu and (batch_size is None or speed.layout == "auto"):
         if model not in _MEASURED:
