@@ -33,18 +33,16 @@ from lightning_smooth.callbacks.run_folder import RunFolder, writable
 from lightning_smooth.callbacks.stop import LastCheckpoint, Stop
 from lightning_smooth.errors import InputError, SmoothError
 from lightning_smooth.folders import (
-    OneRun,
     check_folder,
     find_checkpoint,
-    launched,
     portable,
     relative,
-    restarted,
     settle_folder,
     warn_of_differences,
 )
+from lightning_smooth.launch import OneRun, restarted, settle_processes
 from lightning_smooth.modules.base import SmoothingModule
-from lightning_smooth.parser import Parser
+from lightning_smooth.parser import Parser, configs_first, let_be_optional
 from lightning_smooth.records.runs import RECORDS
 from lightning_smooth.trainer import SmoothTrainer
 
@@ -110,13 +108,13 @@ class SmoothCLI(LightningCLI):
         parser.add_lightning_class_args(AttackEvaluation, "attacking")
         parser.add_lightning_class_args(DiagnosisCallback, "diagnosis")
         parser.add_lightning_class_args(CorruptionEvaluation, "corruptions")
-        _optional(parser, "corruptions.data", CorruptionEvaluation)
+        let_be_optional(parser, "corruptions.data", CorruptionEvaluation)
         if set(self.verbs).isdisjoint(_CERTIFYING):
-            _optional(parser, "certification.certifier", CertificationCallback)
+            let_be_optional(parser, "certification.certifier", CertificationCallback)
         if "attack" not in self.verbs:
-            _optional(parser, "attacking.attack", AttackEvaluation)
+            let_be_optional(parser, "attacking.attack", AttackEvaluation)
         if "diagnose" not in self.verbs:
-            _optional(parser, "diagnosis.test", DiagnosisCallback)
+            let_be_optional(parser, "diagnosis.test", DiagnosisCallback)
 
     def _parse_ckpt_path(self) -> None:
         """Keep what the command says: the checkpoint's hyperparameters decide nothing."""
@@ -125,7 +123,7 @@ class SmoothCLI(LightningCLI):
         """Settle the run's folder and the checkpoint, and send there whatever writes."""
         verb = str(self.subcommand)
         settings = self.config[verb]
-        _settle_processes(settings.trainer)
+        settle_processes(settings.trainer)
         self.kept_config = portable(self.parser.dump(self.config, skip_unset=False, format="yaml"))
         self.folder = writable(settle_folder(settings, verb, self.kept_config))
         last = self.folder / "checkpoints" / "last.ckpt"
@@ -212,7 +210,7 @@ def main(verb: str, args: Sequence[str] | None = None) -> None:
         SystemExit: the arguments do not parse, or help was asked for; or, with status 128 + N,
             signal N ended the command in order.
     """
-    given = _configs_first(sys.argv[2:] if args is None else args)
+    given = configs_first(sys.argv[2:] if args is None else args)
     if not any(arg.split("=")[0].endswith(_STARTS) or arg.startswith("--model") for arg in given):
         raise InputError(
             "Name an experiment, a YAML that says what to train on what; the smallest is "
@@ -268,60 +266,8 @@ def _own(error: BaseException) -> BaseException:
     return inner or error
 
 
-def _settle_processes(trainer: Any) -> None:
-    """Let "auto" devices be those that torchrun or srun started, and refuse any other number.
-
-    A trainer that takes fewer would run on its own in each process, in one folder.
-    """
-    launch = launched()
-    if launch is None:
-        return
-    each, uneven = divmod(launch.processes, launch.nodes)
-    asked = trainer.devices
-    if asked in ("auto", -1, "-1") and not uneven:
-        trainer.devices, trainer.num_nodes = each, launch.nodes
-        return
-    if isinstance(asked, str) and asked.isdecimal():
-        asked = int(asked)
-    elif isinstance(asked, str):  # "0,1"
-        asked = asked.strip(",").split(",")
-    count = asked if isinstance(asked, int) else len(asked)
-    if uneven or count * trainer.num_nodes != launch.processes:
-        raise InputError(
-            f"{launch.by} started {launch.processes} processes on {launch.nodes} nodes, but the "
-            f"trainer has devices {trainer.devices} on num_nodes {trainer.num_nodes}: start the "
-            "same number on each node, and give --trainer.devices auto, which takes that number."
-        )
-
-
-def _optional(parser: LightningArgumentParser, argument: str, kind: type[Callback]) -> None:
-    """Where the argument is not given, let a callback that does nothing take the place."""
-    name = argument.rsplit(".", 1)[1]
-    next(a for a in parser._actions if a.dest == argument).required = False
-
-    def made(wanted: type[Callback], *args: Any, **kwargs: Any) -> Callback:
-        return wanted(*args, **kwargs) if args or kwargs.get(name) is not None else Callback()
-
-    parser.add_instantiator(made, kind, subclasses=False)
-
-
 def _only(verb: str) -> Any:
     return staticmethod(lambda: {verb: VERBS[verb]})
-
-
-def _configs_first(args: Sequence[str]) -> list[str]:
-    """Move the YAML files before the other options, which so beat them wherever they stand."""
-    configs: list[str] = []
-    rest: list[str] = []
-    words = iter(args)
-    for word in words:
-        if word in ("-c", "--config"):
-            configs += [word, *([value] if (value := next(words, None)) is not None else [])]
-        elif word.startswith("--config="):
-            configs.append(word)
-        else:
-            rest.append(word)
-    return [*configs, *rest]
 
 
 def _place_logger(init: Any, folder: Path, verb: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningArgumentParser
 
 _ROOMS: Final = (
@@ -59,3 +61,29 @@ def known_classes() -> list[str]:
     rooms = (import_module(f"lightning_smooth.{room}") for room in _ROOMS)
     names = {name for room in rooms for name in getattr(room, "__all__", ())}
     return sorted(name for name in names if name[0].isupper())
+
+
+def configs_first(args: Sequence[str]) -> list[str]:
+    """Move the YAML files before the other options, which so beat them wherever they stand."""
+    configs: list[str] = []
+    rest: list[str] = []
+    words = iter(args)
+    for word in words:
+        if word in ("-c", "--config"):
+            configs += [word, *([value] if (value := next(words, None)) is not None else [])]
+        elif word.startswith("--config="):
+            configs.append(word)
+        else:
+            rest.append(word)
+    return [*configs, *rest]
+
+
+def let_be_optional(parser: LightningArgumentParser, argument: str, kind: type[Callback]) -> None:
+    """Where the argument is not given, let a callback that does nothing take the place."""
+    name = argument.rsplit(".", 1)[1]
+    next(a for a in parser._actions if a.dest == argument).required = False
+
+    def made(wanted: type[Callback], *args: Any, **kwargs: Any) -> Callback:
+        return wanted(*args, **kwargs) if args or kwargs.get(name) is not None else Callback()
+
+    parser.add_instantiator(made, kind, subclasses=False)

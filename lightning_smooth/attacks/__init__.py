@@ -7,6 +7,7 @@ from lightning_smooth.attacks.bypass import Bypass
 from lightning_smooth.attacks.carlini import CarliniWagner
 from lightning_smooth.attacks.deepfool import DeepFool
 from lightning_smooth.attacks.diagnosis import GradientMaskingDiagnosis
+from lightning_smooth.attacks.expectations import EOT, SmoothedGradient
 from lightning_smooth.attacks.findings import Diagnosis
 from lightning_smooth.attacks.grid import GridAttack
 from lightning_smooth.attacks.hop_skip_jump import HopSkipJump
@@ -24,7 +25,7 @@ from lightning_smooth.attacks.reparameterised import (
 from lightning_smooth.attacks.search import Search
 from lightning_smooth.attacks.searches import BaseSearch, SmoothedSearch
 from lightning_smooth.attacks.square import Square
-from lightning_smooth.attacks.strategies import BPDA, EOT, Gradient, PlainGradient, SmoothedGradient
+from lightning_smooth.attacks.strategies import BPDA, Gradient, PlainGradient
 from lightning_smooth.records.attack import AttackOutcome
 
 __all__ = [

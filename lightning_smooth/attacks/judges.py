@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_smooth.attacks.expectations import SmoothedGradient
 from lightning_smooth.attacks.losses import cross_entropy
 from lightning_smooth.attacks.searches import SmoothedSearch, predicted
-from lightning_smooth.attacks.strategies import Gradient, PlainGradient, SmoothedGradient
+from lightning_smooth.attacks.strategies import Gradient, PlainGradient
 from lightning_smooth.attacks.verdicts import Verdict
 from lightning_smooth.certify.base import Certifier
 from lightning_smooth.defenses.base import is_stochastic, rejection_class

@@ -8,7 +8,8 @@ from jsonargparse import Namespace
 
 from lightning_smooth.__main__ import main
 from lightning_smooth.errors import InputError
-from lightning_smooth.folders import Launch, OneRun, essence, launched, restarted, settle_folder
+from lightning_smooth.folders import settle_folder
+from lightning_smooth.launch import Launch, OneRun, essence, launched, restarted
 
 from .conftest import QUICK
 

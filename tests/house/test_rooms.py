@@ -19,6 +19,7 @@ ORDER = [
     {"verify", "attacks"},
     {"metrics", "report", "data", "modules"},
     {"callbacks"},
+    {"launch"},
     {"folders", "experiment"},
     {"trainer", "parser"},
     {"cli"},
@@ -26,10 +27,19 @@ ORDER = [
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 ONLY = {
-    "pytorch_lightning": {"data", "modules", "callbacks", "folders", "trainer", "parser", "cli"},
+    "pytorch_lightning": {
+        "data",
+        "modules",
+        "callbacks",
+        "launch",
+        "folders",
+        "trainer",
+        "parser",
+        "cli",
+    },
     "wandb": {"callbacks"},
     "torch": set(LEVEL) - {"errors", "types", "maths", "records", "report", "__main__"},
-}
+}  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 SHARED = {"errors", "types", "_version", "allocator"}
 
