@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
@@ -15,6 +16,9 @@ FORMAT: Final = "lightning_smooth"
 VERSION: Final = 1
 FINGERPRINT: Final = ("model", "certifier", "attack", "data")
 """Parts of the header that must agree before records may share a file."""
+
+_LONGEST, _SHOWN = 40, 24
+"""Characters of a value that messages show whole, and of a longer one."""
 
 
 class Record(Protocol):
@@ -137,6 +141,8 @@ def differences(
 
     >>> differences({"certifier": {"sigma": 0.5}}, {"certifier": {"sigma": 0.25}})
     ['certifier.sigma: 0.25 in the records, 0.5 now']
+    >>> differences({"law": "N(0, 1)" * 9 + "+ 2"}, {"law": "N(0, 1)" * 9 + "+ 3"})
+    ['law: ...(0, 1)+ 3 in the records, ...(0, 1)+ 2 now']
     """
     found: list[str] = []
     for key in sorted({*ours, *theirs}):
@@ -144,13 +150,23 @@ def differences(
         if isinstance(now, Mapping) and isinstance(then, Mapping):
             found += differences(now, then, place=place, prefix=f"{prefix}{key}.")
         elif now != then:
-            found.append(f"{prefix}{key}: {_short(then)} {place}, {_short(now)} now")
+            there, here = _excerpts(then, now)
+            found.append(f"{prefix}{key}: {there} {place}, {here} now")
     return found
 
 
-def _short(value: Any) -> str:
-    text = repr(value) if not isinstance(value, str) else value
-    return text if len(text) <= 40 else text[:12] + "..."
+def _excerpts(*values: Any) -> list[str]:
+    """Texts of values that differ; of a long one what is near the first difference."""
+    texts = [value if isinstance(value, str) else repr(value) for value in values]
+    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*texts, strict=False))
+    start = max(0, len(list(same)) - 8)
+    end = start + _SHOWN
+    return [
+        text
+        if len(text) <= _LONGEST
+        else "..." * (start > 0) + text[start:end] + "..." * (end < len(text))
+        for text in texts
+    ]
 
 
 def gather(
