@@ -15,11 +15,11 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from lightning_smooth.callbacks.checks import check_same_image, check_selection, check_trainer
 from lightning_smooth.callbacks.progress import EvaluationProgress
 from lightning_smooth.callbacks.ranks import with_one_voice
 from lightning_smooth.callbacks.run_folder import update_summary
 from lightning_smooth.callbacks.subject import header, purpose, wanted_images
-from lightning_smooth.certify.base import image_digest
 from lightning_smooth.errors import InputError, RecordError, SmoothError
 from lightning_smooth.modules.base import Batch
 from lightning_smooth.records.reading import Record
@@ -111,7 +111,7 @@ class Recording(Callback, ABC, Generic[R]):
                 "Expected one callback that measures in a plain Trainer's predict loop, but there "
                 "are several: use lightning_smooth.SmoothTrainer, whose verbs choose."
             )
-        self._check_trainer(trainer)
+        check_trainer(trainer, self.verb)
         self.check(trainer, pl_module)
         self.records_path = Path(self.folder or trainer.default_root_dir) / self.records
         self._store = self._recover(trainer, self.records_path)
@@ -122,7 +122,8 @@ class Recording(Callback, ABC, Generic[R]):
         self._replicate(trainer)
         wanted = wanted_images(trainer)
         if wanted is not None:
-            self._check_selection(wanted, 1 if self.together(trainer) else trainer.world_size)
+            processes = 1 if self.together(trainer) else trainer.world_size
+            check_selection(wanted, self._done, processes, self.option)
             rest = [index for index in wanted if index not in self._done]
             if self._done:
                 rank_zero_info(f"{len(wanted) - len(rest)} of {len(wanted)} images are recorded.")
@@ -164,7 +165,7 @@ class Recording(Callback, ABC, Generic[R]):
             if known is None:
                 fresh.append((image, int(label), int(index)))
             else:
-                self._check_same_image(known, image, int(label))
+                check_same_image(known, image, int(label), self.option)
         images, labels, indices = zip(*fresh, strict=True) if fresh else ((), (), ())
         for one in self.measure(trainer, pl_module, images, labels, indices):
             self._keep(trainer, one)
@@ -246,40 +247,12 @@ class Recording(Callback, ABC, Generic[R]):
         with_one_voice(trainer, recover)
         return stores[0] if stores else made()
 
-    def _check_trainer(self, trainer: pl.Trainer) -> None:
-        if str(trainer.precision).endswith("-true") and trainer.precision != "32-true":
-            raise InputError(
-                f"Expected the trainer's precision not to be {trainer.precision} here: it would "
-                f"round the images before they are changed, and {self.verb} others than those of "
-                "the data set. Give --certification.certifier.precision bf16 instead."
-            )
-        limit = trainer.limit_predict_batches
-        if isinstance(limit, int) or limit < 1:  # 1 is one batch, 1.0 is all of them
-            raise InputError(
-                "Expected every batch of the predict loop, but trainer.limit_predict_batches (or "
-                "fast_dev_run) leaves some out: choose images with data.skip and data.limit."
-            )
-
     def _check_alive(self, trainer: pl.Trainer) -> None:
         if trainer.received_sigterm:
             raise SystemExit(128 + signal.SIGTERM)
         # A rank that outlives rank 0, which started it, would keep its records locked.
         if trainer.local_rank > 0 and os.getppid() != self._parent:
             raise RecordError("The process that started this one is gone.")
-
-    def _check_selection(self, wanted: Sequence[int], processes: int) -> None:
-        if len(wanted) < processes:
-            raise InputError(
-                f"There are {processes} processes for {len(wanted)} images: set trainer.devices to "
-                f"{len(wanted)} or fewer."
-            )
-        extra = self._done.keys() - set(wanted)
-        if extra:
-            raise RecordError(
-                f"The records hold {len(extra)} images that are not asked for now, index "
-                f"{min(extra)} among them: give the skip and limit that they were made with (a "
-                f"larger limit goes on from there), or another file (--{self.option}.records)."
-            )
 
     def _share(self, trainer: pl.Trainer) -> int:
         wanted = wanted_images(trainer)
@@ -303,14 +276,6 @@ class Recording(Callback, ABC, Generic[R]):
                 logger.save()
         except (OSError, SmoothError) as error:
             rank_zero_warn(f"The records are complete; their summary is not: {error}")
-
-    def _check_same_image(self, known: R, image: Tensor, label: int) -> None:
-        if known.image and (known.image, known.label) != (image_digest(image), label):
-            raise RecordError(
-                f"Image {known.index} of the records is another one than that of the data now: "
-                f"they belong to other data. Choose another --output.folder or "
-                f"--{self.option}.records."
-            )
 
 
 def _forget_exclusions(trainer: pl.Trainer) -> None:
