@@ -15,8 +15,9 @@ from lightning_smooth.attacks.searches import SmoothedSearch, predicted
 from lightning_smooth.attacks.strategies import Gradient, PlainGradient
 from lightning_smooth.attacks.verdicts import Verdict
 from lightning_smooth.certify.base import Certifier
-from lightning_smooth.defenses.base import is_stochastic, rejection_class
+from lightning_smooth.defenses.base import rejection_class
 from lightning_smooth.errors import InputError, check_count
+from lightning_smooth.models.stochastic import is_stochastic
 from lightning_smooth.smoothing.checks import check_labels, check_logits
 from lightning_smooth.smoothing.execution import ON_GPU
 from lightning_smooth.smoothing.laws import PixelLaw

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from lightning_smooth.attacks.losses import LOSSES, Loss
 from lightning_smooth.attacks.strategies import At, Change, Gradient, Slope
-from lightning_smooth.defenses.base import is_stochastic, rejection_class
+from lightning_smooth.defenses.base import rejection_class
 from lightning_smooth.errors import InputError
+from lightning_smooth.models.stochastic import is_stochastic
 from lightning_smooth.smoothing.checks import check_labels, check_logits
 from lightning_smooth.smoothing.execution import ON_GPU, laid_out, takes_channels_last
 from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, training_seed

@@ -42,8 +42,8 @@ class PopulationStudy:
     which errors follow closely: an image's E is then little more than its own errors, where the
     same for all has to be that of the roughest.
 
-    Of the indices in `order` the first `images[0]` choose E. The next `images[1]` that no attempt
-    before this one verified with, and that did not choose, verify it. What follows from their
+    Of the indices in `order` the first `images[0]` choose E. The next `images[1]` that chose no E,
+    in this attempt or before it, and verified none, verify it. What follows from their
     counts, and what it guarantees, `PopulationError` says.
 
     Args:
@@ -120,7 +120,8 @@ class PopulationStudy:
                 f"is, but it was on {after.data!r} with {after.alpha:g}."
             )
         self.attempt = 1 if after is None else after.attempt + 1
-        self.earlier = () if after is None else (*after.earlier, *after.verified)
+        seen = () if after is None else (*after.earlier, *after.chosen, *after.verified)
+        self.earlier = tuple(dict.fromkeys(seen))
         if len(set(order)) < len(order):
             raise InputError("Expected each image of `order` once, but one is there twice.")
         choosing, verifying = (check_count("images", count) for count in images)

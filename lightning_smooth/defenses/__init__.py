@@ -1,6 +1,6 @@
 """Defences that hide gradients and prove nothing: what attacks must break."""
 
-from lightning_smooth.defenses.base import Defended, is_stochastic, rejection_class
+from lightning_smooth.defenses.base import Defended, rejection_class
 from lightning_smooth.defenses.cropping import CropRescale
 from lightning_smooth.defenses.defense_gan import DefenseGAN
 from lightning_smooth.defenses.jpeg import JPEG
@@ -12,6 +12,7 @@ from lightning_smooth.defenses.quilting import Quilting
 from lightning_smooth.defenses.resizing import RandomResizePad
 from lightning_smooth.defenses.thermometer import SoftThermometer, Thermometer
 from lightning_smooth.defenses.variation import TotalVariation
+from lightning_smooth.models.stochastic import is_stochastic
 
 __all__ = [
     "JPEG",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError, check_count
+from lightning_smooth.models.stochastic import is_stochastic
 
 
 class Defended(nn.Module):
@@ -59,15 +60,6 @@ class Defended(nn.Module):
     def _scores(self, images: Tensor) -> Tensor:
         scores: Tensor = self.model(self.defense(images))
         return scores
-
-
-def is_stochastic(module: nn.Module) -> bool:
-    """Tell whether a module, or one inside it, draws in eval mode.
-
-    >>> is_stochastic(nn.Dropout())
-    False
-    """
-    return any(getattr(inner, "stochastic", False) is True for inner in module.modules())
 
 
 def rejection_class(module: nn.Module) -> int | None:

@@ -59,7 +59,7 @@ class PopulationError:
         attempt: number of this one, from 1.
         draws: of b: of each image that chose E, and of each that verified it.
         chosen: indices of the images that chose E.
-        earlier: indices of the images that verified another E before.
+        earlier: indices of the images that chose or verified another E before.
         verified: indices of the images that verified E; none of the others.
         failures: of each of these, draws whose error is not proven to be at most E.
         margin: E is so many times the largest error that was found.

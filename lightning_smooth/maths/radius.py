@@ -40,7 +40,7 @@ def gaussian_radius(p_lower: float, sigma: float) -> float:
         raise InputError(f"Expected `p_lower` to be in [0, 1), but got {p_lower!r}.")
     if p_lower <= 0.5:
         return 0.0
-    return max(0.0, math.nextafter(sigma * float(ndtri(p_lower)) * (1 - _SLACK), 0.0))
+    return max(0.0, math.nextafter(sigma * float(ndtri(float(p_lower))) * (1 - _SLACK), 0.0))
 
 
 def gaussian_probability(radius: float, sigma: float) -> float:

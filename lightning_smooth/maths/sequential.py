@@ -197,7 +197,7 @@ def betting_lower(hits: int, n: int, alpha: float) -> float:
     check_count("n", n)
     if check_count("hits", hits, least=0) > n:
         raise InputError(f"Expected `hits` to be at most n = {n}, but got {hits}.")
-    rich = -math.log(alpha) + 1e-9
+    rich = -math.log(alpha) + 1e-9 + n * 1e-14  # betaln rounds by as much
     rate = hits / n
     top = math.nextafter(rate, 0.0) if rate else 0.0
     if hits == 0 or log_wealth(hits, n, tiny := 1e-300) < rich:

@@ -99,7 +99,7 @@ class LipschitzConv2d(nn.Module):
         inputs: channels that come in.
         outputs: channels that go out.
         kernel: its size in pixels, odd.
-        size: (height, width) of the images.
+        size: (height, width) of the images; smaller ones have the bound, too.
 
     Raises:
         InputError: a number is out of range.
@@ -146,7 +146,16 @@ class LipschitzConv2d(nn.Module):
         return kernel.to(self.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs, H, W) to (B, outputs, H, W)."""
+        """Map (B, inputs, H, W) to (B, outputs, H, W).
+
+        Raises:
+            InputError: images larger than `size`, for which the bound does not hold.
+        """
+        if x.shape[-2] > self.size[0] or x.shape[-1] > self.size[1]:
+            raise InputError(
+                f"Expected images of at most {self.size[0]} x {self.size[1]} pixels, for which the "
+                f"Lipschitz bound holds, but got {x.shape[-2]} x {x.shape[-1]}."
+            )
         kernel = self.kernel()
         return functional.conv2d(x, kernel, self.bias, padding=kernel.shape[-1] // 2)
 

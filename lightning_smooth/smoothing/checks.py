@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError
+from lightning_smooth.models.stochastic import is_stochastic
+from lightning_smooth.types import Precision
+
+_ROUNDING: Final[dict[Precision, float]] = {"float32": 1e-3, "bf16": 5e-2}
+"""What answers may differ by that kernels for other batch sizes give, relative to the largest."""
 
 
 def check_image(image: Tensor) -> Tensor:
@@ -85,3 +92,48 @@ def check_logits(logits: Tensor, batch: int) -> Tensor:
             f"classes, but got {got}."
         )
     return logits
+
+
+def check_mode(model: nn.Module) -> None:
+    """Check that every module of a model is in eval mode.
+
+    Raises:
+        InputError: one is not, as its own `train` or `eval` will have it.
+    """
+    training = [name or "the model" for name, module in model.named_modules() if module.training]
+    if training:
+        raise InputError(
+            f"Expected a model that can be put into eval mode, but {training[0]} stays in train "
+            "mode: what it answers may depend on the batch."
+        )
+
+
+def check_function(model: nn.Module, images: Tensor, *, precision: Precision) -> None:
+    """Check that a model answers each image by itself, and always the same.
+
+    Draws of a certificate have to be independent, and share their batches with those of other
+    images. Models that say that they draw (`stochastic = True`) are taken at their word.
+
+    Args:
+        model: base classifier, in eval mode.
+        images: (B, C, H, W), two at least, that differ.
+        precision: of the model's arithmetic.
+
+    Raises:
+        InputError: an answer depends on the rest of the batch, or on chance.
+    """
+    if is_stochastic(model):
+        return
+    alone = model(images[:1])
+    if not isinstance(alone, Tensor) or alone.ndim != 2 or not bool(alone.isfinite().all()):
+        return  # `check_logits` has a word for these
+    largest = _ROUNDING[precision] * float(alone.abs().max())
+    for among in (images, images.flip(0), images):
+        place = 0 if among is images else len(images) - 1
+        if not torch.allclose(model(among)[place], alone[0], rtol=0, atol=largest):
+            raise InputError(
+                "Expected a model whose answer to an image does not depend on the rest of the "
+                "batch, nor on chance, but this one's does: BatchNorm without running statistics "
+                "does that, and noise. A model that draws for each image anew says so by the class "
+                "attribute `stochastic = True`."
+            )

@@ -82,17 +82,17 @@ def prepare(
 
     Args:
         model: network in eval mode.
-        example: (C, H, W) image on the model's device, of the dtype of its inputs.
+        example: (C, H, W) on the model's device, of the dtype and shape of its inputs.
         batch_size: draws in a forward pass; None to choose.
         speed: how to run it.
         long: whether enough draws are to come for choices to be measured.
     """
-    pair = torch.stack([example, example])
-    replica = folded(model, pair) if speed.fold_batchnorm else None
+    trial = trial_images(example)
+    replica = folded(model, trial) if speed.fold_batchnorm else None
     on_cpu = example.device.type == "cpu"
     ready: nn.Module = model if replica is None else replica
-    ready = pooled(ready, pair) if on_cpu and not speed.compile else ready
-    chosen = (batch_size or (BLOCK if on_cpu else ON_GPU), _channels_last(model, pair, speed))
+    ready = pooled(ready, trial) if on_cpu and not speed.compile else ready
+    chosen = (batch_size or (BLOCK if on_cpu else ON_GPU), _channels_last(model, trial, speed))
     if long and on_cpu and (batch_size is None or speed.layout == "auto"):
         if model not in _MEASURED:
             _MEASURED[model] = _fastest(ready, example, batch_size, chosen, speed)
@@ -101,6 +101,18 @@ def prepare(
     if speed.compile:
         call = torch.compile(ready, dynamic=False)
     return Execution(call, *chosen, folded=replica is not None, compiled=speed.compile)
+
+
+def trial_images(example: Tensor) -> Tensor:
+    """Noise (4, C, H, W) like an image (C, H, W), on which ways to run a model are compared.
+
+    Brightness and contrast differ, the first image's most, so that what depends on a batch shows.
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(4, *example.shape, generator=generator)
+    mean, spread = torch.tensor([[0.6, 0.1, 0.3, 0.4], [0.5, 0.2, 0.3, 0.1]])[..., None, None, None]
+    images: Tensor = mean + spread * noise
+    return images.to(example)
 
 
 def laid_out(batch: Tensor, *, channels_last: bool) -> Tensor:
@@ -121,11 +133,11 @@ def laid_out(batch: Tensor, *, channels_last: bool) -> Tensor:
 _MEASURED: WeakKeyDictionary[nn.Module, tuple[int, bool]] = WeakKeyDictionary()
 
 
-def _channels_last(model: nn.Module, pair: Tensor, speed: Speed) -> bool:
+def _channels_last(model: nn.Module, images: Tensor, speed: Speed) -> bool:
     """Whether the layout works: a model that calls `view` on its features refuses it."""
     if speed.layout == "contiguous":
         return False
-    takes = takes_channels_last(model, pair)
+    takes = takes_channels_last(model, images)
     if speed.layout == "channels_last" and not takes:
         raise InputError(
             "Expected a model that takes channels-last batches, as `layout` says, but it fails on "
@@ -134,10 +146,10 @@ def _channels_last(model: nn.Module, pair: Tensor, speed: Speed) -> bool:
     return takes
 
 
-def takes_channels_last(model: nn.Module, pair: Tensor) -> bool:
+def takes_channels_last(model: nn.Module, images: Tensor) -> bool:
     """Whether a model runs on images (B, C, H, W) that are channels last in memory."""
     try:
-        model(laid_out(pair, channels_last=True))
+        model(laid_out(images, channels_last=True))
     except torch.OutOfMemoryError:
         raise
     except RuntimeError:

@@ -20,7 +20,7 @@ class _Tracer(fx.Tracer):
         return isinstance(m, _NORMS) or not any(isinstance(inner, _NORMS) for inner in m.modules())
 
 
-def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
+def folded(model: nn.Module, images: Tensor) -> nn.Module | None:
     """Return a copy of `model` for evaluation with its BatchNorms folded, if that can be done.
 
     A BatchNorm is folded where it alone reads what a convolution gives. The copy has the weights
@@ -28,7 +28,7 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
 
     Args:
         model: network in eval mode. It is left as it is.
-        example: (B, C, H, W) images to check on.
+        images: (B, C, H, W), random, to check on: zeros would hide what a layer does.
 
     Returns:
         The copy; None where there is nothing to fold, where the network's way depends on its
@@ -37,10 +37,22 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
     if not any(isinstance(module, _NORMS) for module in model.modules()) or _watched(model):
         return None
     try:
-        replica = copy.deepcopy(model).eval()
-        graph = _Tracer().trace(replica)
-    except Exception:  # whatever cannot be copied or traced runs as it is
+        fast = _fused(copy.deepcopy(model).eval())
+        if fast is None:
+            return None
+        with torch.inference_mode():
+            ours, theirs = fast(images), model(images)
+        scale = float(theirs.abs().max()) if theirs.numel() else 0.0
+        same = ours.shape == theirs.shape and torch.allclose(
+            ours, theirs, rtol=0, atol=1e-3 * scale
+        )
+    except Exception:  # whatever cannot be copied, traced or compared runs as it is
         return None
+    return fast if same else None
+
+
+def _fused(replica: nn.Module) -> nn.Module | None:
+    graph = _Tracer().trace(replica)
     modules = dict(replica.named_modules())
     pairs = [pair for node in graph.nodes if (pair := _pair(node, modules))]
     for convolution, norm in pairs:
@@ -48,32 +60,34 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
         _replace(replica, str(convolution.target), fused)
         norm.replace_all_uses_with(convolution)
         graph.erase_node(norm)
-    if not pairs:
-        return None
-    fast = fx.GraphModule(replica, graph)
-    with torch.inference_mode():
-        ours, theirs = fast(example), model(example)
-    scale = float(theirs.abs().max()) if theirs.numel() else 0.0
-    same = ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=0, atol=1e-3 * scale)
-    return fast if same else None
+    return fx.GraphModule(replica, graph) if pairs else None
 
 
 def _pair(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[fx.Node, fx.Node] | None:
     """A convolution and the BatchNorm that alone reads it, if `node` is that BatchNorm."""
     norm = modules.get(str(node.target)) if node.op == "call_module" else None
     before = node.args[0] if node.args else None
-    if not isinstance(norm, _NORMS) or not isinstance(before, fx.Node):
+    # A subclass may do something else: a parametrised layer is one, too.
+    if norm is None or type(norm) not in _NORMS or not isinstance(before, fx.Node):
         return None
     convolution = modules.get(str(before.target)) if before.op == "call_module" else None
     used_once = len(before.users) == 1 and _calls(before) == _calls(node) == 1
-    foldable = isinstance(convolution, _CONVOLUTIONS) and norm.track_running_stats
-    return (before, node) if used_once and foldable else None
+    foldable = type(convolution) in _CONVOLUTIONS and norm.running_mean is not None
+    return (before, node) if used_once and foldable and not _read(before) else None
 
 
 def _calls(node: fx.Node) -> int:
     """How often the module of a node is called: one that is shared cannot be folded."""
     return sum(
         other.op == "call_module" and other.target == node.target for other in node.graph.nodes
+    )
+
+
+def _read(node: fx.Node) -> bool:
+    """Whether weights of a node's module are read by themselves, too."""
+    return any(
+        other.op == "get_attr" and str(other.target).startswith(f"{node.target}.")
+        for other in node.graph.nodes
     )
 
 

@@ -8,75 +8,86 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_FRESH = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+"""Steps whose result is new, and nobody else's."""
 
-class PairedMaximum(nn.Module):
-    """`nn.MaxPool2d(2)`, with ReLU before it or not: equal in every number.
 
-    The largest of four does not depend on the order in which they are compared, and ReLU keeps
-    their order; so it is taken of a quarter of the numbers. Torch's own pooling also finds places,
-    for a gradient that nobody asks for here.
+class PairedMaxPool2d(nn.MaxPool2d):
+    """`nn.MaxPool2d(2)`, equal in every number.
 
-    Args:
-        relu: whether ReLU belongs to it.
+    The largest of four does not depend on the order in which they are compared. Torch's own pooling
+    also finds places, for a gradient that nobody asks for here.
 
-    >>> x = torch.tensor([[[[-1.0, 2.0, 5.0], [0.5, -3.0, 5.0]]]])
-    >>> PairedMaximum(relu=True)(x).tolist()
+    >>> PairedMaxPool2d(2)(torch.tensor([[[[-1.0, 2.0, 5.0], [0.5, -3.0, 5.0]]]])).tolist()
     [[[[2.0]]]]
     """
 
-    def __init__(self, *, relu: bool) -> None:
-        super().__init__()
-        self.relu = relu
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Map (..., H, W) to (..., H / 2, W / 2), rounded down."""
-        height, width = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
-        x = x[..., :height, :width]
+        height, width = input.shape[-2] // 2 * 2, input.shape[-1] // 2 * 2
+        x = input[..., :height, :width]
         x = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
-        x = torch.maximum(x[..., ::2], x[..., 1::2])
-        return functional.relu(x) if self.relu else x
-
-    def extra_repr(self) -> str:
-        """Show the argument in the model's repr."""
-        return f"relu={self.relu}"
+        return torch.maximum(x[..., ::2], x[..., 1::2])
 
 
-def pooled(model: nn.Module, example: Tensor) -> nn.Module:
-    """Return a copy of `model` for evaluation with its 2 x 2 max-poolings as `PairedMaximum`.
+class PooledFirst(nn.Sequential):
+    """`nn.Sequential` that takes ReLU after a `PairedMaxPool2d` and not before it.
+
+    ReLU keeps the order of numbers, so that it may be taken of the largest alone. Steps stay where
+    they are, for whoever calls one by itself.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Run the steps."""
+        x, steps, place = input, list(self), 0
+        while place < len(steps):
+            step, after = steps[place], steps[place + 1] if place + 1 < len(steps) else None
+            # In place, it changes what came in: which nobody sees who has just made it.
+            free = type(step) is nn.ReLU and (
+                not step.inplace or (place > 0 and type(steps[place - 1]) in _FRESH)
+            )
+            if free and type(after) is PairedMaxPool2d:
+                x = functional.relu(after(x))
+                place += 2
+            else:
+                x = step(x)
+                place += 1
+        return x
+
+
+def pooled(model: nn.Module, images: Tensor) -> nn.Module:
+    """Return a copy of `model` for evaluation with its 2 x 2 max-poolings as `PairedMaxPool2d`.
 
     Args:
         model: network in eval mode. It is left as it is.
-        example: (B, C, H, W) images to check on.
+        images: (B, C, H, W), random, to check on.
 
     Returns:
         The copy; the model itself where there is nothing to replace, where hooks watch it, where it
-        cannot be copied, or where an answer differs in any bit (of a model that reads the steps of
-        a `nn.Sequential` one by one).
+        cannot be copied, or where an answer differs in any bit.
     """
-    poolings = any(_plain(module) for module in model.modules())
-    if not poolings or any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
+    found = any(_plain(module) for module in model.modules())
+    if not found or any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
         return model
     try:
-        replica = copy.deepcopy(model).eval()
-    except Exception:  # whatever cannot be copied runs as it is
+        replica = copy.deepcopy(model)
+        for module in replica.modules():
+            if _plain(module):
+                module.__class__ = PairedMaxPool2d
+            elif type(module) is nn.Sequential and "forward" not in vars(module):
+                module.__class__ = PooledFirst
+        with torch.no_grad():
+            same = torch.equal(replica(images), model(images))
+    except Exception:  # what cannot be copied, or has no such answers, runs as it is
         return model
-    for parent in list(replica.modules()):
-        steps = list(parent._modules.items())
-        for (name, step), (before, last) in zip(steps, [("", None), *steps], strict=False):
-            if not _plain(step):
-                continue
-            relu = type(parent) is nn.Sequential and type(last) is nn.ReLU
-            if relu:
-                setattr(parent, before, nn.Identity())
-            setattr(parent, name, PairedMaximum(relu=relu))
-    with torch.no_grad():
-        return replica if torch.equal(replica(example), model(example)) else model
+    return replica if same else model
 
 
-def _plain(module: nn.Module | None) -> bool:
+def _plain(module: nn.Module) -> bool:
     """Whether a module is max-pooling of 2 x 2, and nothing else."""
     return type(module) is nn.MaxPool2d and (
-        {module.kernel_size, module.stride} <= {2, (2, 2)}
+        module.kernel_size in (2, (2, 2))
+        and module.stride in (2, (2, 2))
         and module.padding in (0, (0, 0))
         and module.dilation in (1, (1, 1))
         and not module.ceil_mode

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import cast, get_args
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError, check_count
-from lightning_smooth.smoothing.execution import Execution, Speed, prepare
+from lightning_smooth.smoothing.checks import check_function, check_mode
+from lightning_smooth.smoothing.execution import Execution, Speed, prepare, trial_images
 from lightning_smooth.smoothing.laws import Law
 from lightning_smooth.smoothing.plans import Draws, Plan, T, Tally, votes
 from lightning_smooth.smoothing.queue import DrawQueue
@@ -21,14 +23,17 @@ from lightning_smooth.types import Precision
 _LONG = 10_000
 """Draws of an image from which on a warm-up pays."""
 
+_CHECKED: WeakSet[nn.Module] = WeakSet()
+"""Models that were seen to answer each image by itself."""
+
 
 class SmoothedClassifier:
     """g(x) = argmax_c P(f(x + e) = c), e drawn from `law` (Cohen et al. 2019, section 3).
 
     Args:
-        model: f: images (B, C, H, W) in [0, 1] -> scores (B, K). It stays where it is (device,
-            dtype) and is evaluated in eval mode, without gradients; a surrounding autocast
-            has no influence.
+        model: f: images (B, C, H, W) in [0, 1] -> scores (B, K), of each image by itself. It stays
+            where it is (device, dtype) and is evaluated in eval mode, without gradients; a
+            surrounding autocast has no influence.
         law: the noise.
         batch_size: noisy copies in a forward pass; None to choose.
         precision: arithmetic of the model: `float32` leaves it in the dtype of its weights,
@@ -83,6 +88,7 @@ class SmoothedClassifier:
         reference = _reference(self.model)
         with self._certifying(reference.device):
             example = torch.zeros(shape, dtype=reference.dtype, device=reference.device)
+            self._check(trial_images(example))
             self.execution = prepare(
                 self.model,
                 example,
@@ -109,6 +115,12 @@ class SmoothedClassifier:
             if not results:
                 return
             yield from results
+
+    def _check(self, images: Tensor) -> None:
+        check_mode(self.model)
+        if self.model not in _CHECKED:
+            check_function(self.model, images, precision=self.precision)
+            _CHECKED.add(self.model)
 
     def votes(self, image: Tensor, key: NoiseKey, n: int) -> Tensor:
         """Count the classes of `n` draws.

@@ -72,7 +72,7 @@ def test_another_attempt_takes_other_images_other_draws_and_half_of_alpha() -> N
     second = study(images=(2, 5), after=found, margin=1.3)
     again = second.measure(lit())
     assert not {*second.verified} & {*first.verified, *first.chosen}
-    assert (again.attempt, again.earlier) == (2, first.verified)
+    assert (again.attempt, again.earlier) == (2, (*first.chosen, *first.verified))
     third = study(images=(3, 5), after=again)
     assert not {*third.verified} & {*first.verified, *second.verified, *third.chosen}
     assert third.attempt == 3

@@ -148,3 +148,5 @@ def test_what_is_refused():
         LipschitzConv2d(1, 1, 4, (8, 8))
     with pytest.raises(InputError, match="`widths` to be even, for MaxMin, but got 3"):
         LipschitzFeatures(1, 1, (8, 8), widths=(3,))
+    with pytest.raises(InputError, match=r"at most 4 x 6 pixels, .* but got 4 x 7"):
+        LipschitzFeatures(1, 1, (4, 6))(torch.zeros(2, 1, 4, 7))

@@ -87,7 +87,46 @@ class Moody(Shared):
         return self.norm(self.conv(x if x.mean() > 0 else -x)).flatten(1)
 
 
-@pytest.mark.parametrize("model", [Shared(), Twice(), Moody(), nn.Flatten()])
+class Binary(nn.Conv2d):
+    """A convolution by the signs of its weights."""
+
+    def forward(self, x):
+        return nn.functional.conv2d(x, self.weight.sign())
+
+
+class Instance(nn.BatchNorm2d):
+    """What BatchNorm is not."""
+
+    def forward(self, x):
+        return nn.functional.instance_norm(x)
+
+
+class Tied(Shared):
+    """The convolution's weights are read by themselves, too."""
+
+    def forward(self, x):
+        other = nn.functional.conv_transpose2d(x, self.conv.weight, padding=2)
+        return (self.norm(self.conv(x)) + other).flatten(1)
+
+
+class Dictionary(Shared):
+    def forward(self, x):
+        return {"scores": self.norm(self.conv(x))}
+
+
+def normed(convolution, norm=None):
+    return nn.Sequential(convolution, norm or nn.BatchNorm2d(3), nn.Flatten())
+
+
+UNFOLDED = [
+    Shared(), Twice(), Moody(), nn.Flatten(), Tied(), Dictionary(),
+    normed(Binary(3, 3, 3, bias=False)), normed(nn.Conv2d(3, 3, 3, bias=False), Instance(3)),
+    normed(nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 3, 3))),
+    normed(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3, track_running_stats=False)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", UNFOLDED, ids=lambda model: type(model).__name__)
 def test_what_cannot_be_folded_runs_as_it_is(model):
     assert folded(model.eval(), IMAGES) is None
 
