@@ -47,6 +47,8 @@ def clopper_pearson_lower(hits: int, n: int, alpha: float) -> float:
     if hits == 0:
         return 0.0
     bound = float(betaincinv(hits, n - hits + 1, alpha))
+    if math.isnan(bound):  # alpha is below what scipy can invert
+        return 0.0
     step = math.ulp(bound)
     while bound > 0 and binom.sf(hits - 1, n, bound) > alpha:
         bound = max(0.0, bound - step)

@@ -3,11 +3,12 @@
 Draws come in blocks of `BLOCK`. Block b of an image's stream is a function of the key alone: never
 of batch size, worker, rank, order, or of what was drawn before (THEORY section 0). Two backends:
 
-- `numpy-philox` (CPU): the counter-based Philox generator. Stream and image make its 128-bit key,
-  the block is a word of its counter, so blocks cannot overlap. The numbers do not depend on the
-  CPU, but numpy may change them in a future release. torch's CPU generator is not used: it keeps
-  32 bits of its seed, so among 1,563 blocks of one image two would coincide with probability
-  3e-4, and coinciding blocks are not independent draws.
+- `numpy-philox` (CPU): the counter-based Philox generator. Stream and image make its key of two
+  64-bit words, the block is a word of its counter, so blocks cannot overlap. (Where one word alone
+  is above 2^63 numpy takes both through float64, which leaves 53 bits of each: records rest on
+  it.) The numbers do not depend on the CPU, but numpy may change them in a future release. torch's
+  CPU generator is not used: it keeps 32 bits of its seed, so among 1,563 blocks of one image two
+  would coincide with probability 3e-4, and coinciding blocks are not independent draws.
 - `cuda-philox` (GPU): torch's generator on the device, seeded with 64 bits of the key; the block
   is its offset. The numbers can differ between GPU models.
 """

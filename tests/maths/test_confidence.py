@@ -1,10 +1,12 @@
 """Clopper-Pearson bounds against their definition, and against mpmath to 50 digits."""
 
 import itertools
+import math
 
 import mpmath
 import numpy as np
 import pytest
+from scipy.special import betaincinv
 from scipy.stats import binom, binomtest
 
 from lightning_smooth.errors import InputError
@@ -34,6 +36,11 @@ def test_all_hits_has_a_closed_form():
     for n, alpha in itertools.product([1, 7, 1000, 100_000], [0.001, 0.3]):
         exact = mpmath.mpf(alpha) ** (mpmath.mpf(1) / n)
         assert float(exact) == pytest.approx(clopper_pearson_lower(n, n, alpha), rel=1e-13)
+
+
+def test_an_alpha_too_small_to_invert_gives_no_bound():
+    assert math.isnan(betaincinv(2, 99, 1e-200))
+    assert clopper_pearson_lower(2, 100, 1e-200) == 0.0
 
 
 def test_the_tail_is_at_most_alpha_in_50_digits():
