@@ -69,7 +69,7 @@ def test_the_draws_that_answer_can_be_others_than_the_certifier_s():
         assert search.n == (n or 5000)
         seen.clear()
         (found,) = GridAttack(Brightness(), box, 2, search)(model, image, LABEL, indices=[0])
-        assert 0 <= sum(seen) - (2 * 10 + 2 * search.n) <= 4  # four that only look
+        assert 0 <= sum(seen) - (2 * 10 + 2 * search.n) <= 24  # batches that only try the model
         # Seven votes show nothing at alpha = .001.
         assert found.predicted == (1 if n is None else ABSTAIN)
         assert found.parameters["n"] == search.n
