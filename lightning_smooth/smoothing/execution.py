@@ -104,7 +104,7 @@ def prepare(
 
 
 def trial_images(example: Tensor) -> Tensor:
-    """Noise (4, C, H, W) like an image (C, H, W), on which ways to run a model are compared.
+    """Noise (4, C, H, W) in [0, 1] like an image (C, H, W), to compare ways to run a model on.
 
     Brightness and contrast differ, the first image's most, so that what depends on a batch shows.
     """
@@ -112,7 +112,7 @@ def trial_images(example: Tensor) -> Tensor:
     noise = torch.randn(4, *example.shape, generator=generator)
     mean, spread = torch.tensor([[0.6, 0.1, 0.3, 0.4], [0.5, 0.2, 0.3, 0.1]])[..., None, None, None]
     images: Tensor = mean + spread * noise
-    return images.to(example)
+    return images.clamp(0, 1).to(example)
 
 
 def laid_out(batch: Tensor, *, channels_last: bool) -> Tensor:

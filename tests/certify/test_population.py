@@ -76,6 +76,10 @@ def test_another_attempt_takes_other_images_other_draws_and_half_of_alpha() -> N
     third = study(images=(3, 5), after=again)
     assert not {*third.verified} & {*first.verified, *second.verified, *third.chosen}
     assert third.attempt == 3
+    other = torch.randperm(60, generator=torch.Generator().manual_seed(5)).tolist()
+    fourth = study(order=other, images=(5, 20), after=again)
+    looked_at = {*first.chosen, *first.verified, *second.chosen, *second.verified, *fourth.chosen}
+    assert not {*fourth.verified} & looked_at
     one, two = (s._noise("error", 11, 40) for s in (first, second))
     assert not bool((one[:, None] == two).any())
     with pytest.raises(InputError, match="alpha"):
