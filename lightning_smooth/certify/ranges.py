@@ -6,6 +6,7 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Final, Self
 
 import torch
@@ -156,16 +157,20 @@ class RangeCertifier(Certifier):
     def cells(self, image: Tensor) -> Cells:
         """The range of an image (C, H, W) in [0, 1], in cells whose corners are near each other."""
         count, found = _CELLS, self._vary(image, _CELLS)
-        along_two = math.isqrt(_MOST) * 3 // 4
+        # Of transformations with kinks of their own more cells come back than are asked for.
+        most = (_MOST if len(self.box) == 1 else math.isqrt(_MOST)) * 3 // 4
         while (far := float(widths(found).max())) > self.step and 2 * len(found.low) >= count:
-            if len(self.box) > 1 and count == along_two:
+            if count == most:
                 break
             count = math.ceil(count * min(max(1.2, far / self.step), 16))
             if len(self.box) > 1:
-                count = min(count, along_two)
+                count = min(count, most)
             try:
                 found = self._vary(image, count)
-            except InputError:  # more than `_MOST`: what was found will do
+            except InputError:  # more than `_MOST`
+                if len(found.low) < most:
+                    with suppress(InputError):
+                        found = self._vary(image, most)
                 break
         return found
 

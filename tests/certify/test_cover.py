@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lightning_smooth.certify import CoverCertifier
+from lightning_smooth.certify.costs import widths
 from lightning_smooth.errors import InputError
 from lightning_smooth.records.audit_case import subject
 from lightning_smooth.records.certificate import Certificate
@@ -257,6 +258,24 @@ def test_too_few_anchors_are_undecided():
     )
     assert certificate.decisions["1.0"] == "undecided"
     assert 0 < certificate.radius < 1
+
+
+@pytest.mark.parametrize(
+    ("transform", "box", "size", "sigma"),
+    [
+        (Brightness(), {"brightness": (-0.5, 0.5)}, 16, 0.02),
+        (Scaling(), {"scale": (0.7, 1.3)}, 16, 0.02),
+        (Rotation(), {"angle": (-50.0, 50.0)}, 10, 0.02),
+    ],
+)
+def test_a_range_that_would_take_more_cells_than_allowed_has_nearly_as_many(
+    transform, box, size, sigma
+):
+    image = torch.rand(1, size, size, generator=torch.Generator().manual_seed(3)).double()
+    certifier = CoverCertifier(transform, box, sigma, **FEW)
+    cells = certifier.cells(image)
+    assert float(widths(cells).max()) > certifier.step
+    assert 1500 < len(cells.low) <= 2048
 
 
 def test_a_class_that_is_never_shown_is_an_abstention():
