@@ -52,8 +52,8 @@ def save_pictures(
 ) -> None:
     """Write `index` (K,), `clean` and `noisy` (K, C, H, W; 8 bits) of up to `count` images.
 
-    A noisy image is a draw of the certifier's law, clipped to [0, 1] for the eye alone. With them
-    goes the contact sheet of the first of them, if there is one (`contact_sheet`).
+    A noisy image is a draw of what the model is shown, clipped to [0, 1] for the eye alone. With
+    them goes the contact sheet of the first of them, if there is one (`contact_sheet`).
     """
     chosen = choose(certificates, count)
     if not chosen:
@@ -62,10 +62,8 @@ def save_pictures(
     clean, noisy = [], []
     for certificate, image in zip(chosen, images, strict=True):
         key = NoiseKey(certificate.seed, certificate.index, "picture")
-        shape = (image.shape[0], image.shape[1], image.shape[2])
-        drawn = certifier.law.block(key, 0, shape, torch.device("cpu"), draws=1)[:1]
         clean.append(_bytes(image))
-        noisy.append(_bytes(certifier.law.perturb(image, drawn)[0]))
+        noisy.append(_bytes(certifier.seen(image, key)))
     index = np.array([c.index for c in chosen])
     radii = [c.radius for c in certificates if c.radius is not None and math.isfinite(c.radius)]
     sheet = contact_sheet(images[0], chosen[0].index, certifier, max(radii, default=0.0))

@@ -18,7 +18,7 @@ from lightning_smooth.smoothing.checks import check_image
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.laws import Law
 from lightning_smooth.smoothing.plans import Plan, votes
-from lightning_smooth.smoothing.rng import BLOCK
+from lightning_smooth.smoothing.rng import BLOCK, NoiseKey
 from lightning_smooth.smoothing.sharing import Share
 from lightning_smooth.smoothing.smoothed import SmoothedClassifier, check_precision
 from lightning_smooth.types import ABSTAIN, Precision
@@ -166,6 +166,13 @@ class Certifier(ABC):
         It is differentiable, so that attacks go through it.
         """
         return images
+
+    def seen(self, image: Tensor, key: NoiseKey) -> Tensor:
+        """What the base classifier is shown of an image (C, H, W) in the first draw of a stream."""
+        clean = self.encode(image[None])[0]
+        shape = (clean.shape[0], clean.shape[1], clean.shape[2])
+        drawn = self.law.block(key, 0, shape, clean.device, draws=1)[:1]
+        return self.law.perturb(clean, drawn)[0]
 
     def describe(self) -> dict[str, Any]:
         """Return the settings on which certificates depend, in plain types.

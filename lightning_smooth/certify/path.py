@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from lightning_smooth.certify.costs import Costs, full_precision, stored_off, widths
@@ -18,6 +19,7 @@ from lightning_smooth.models.fingerprint import fingerprint
 from lightning_smooth.models.surrogate import SurrogateNetwork
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.latent import LatentNoise
+from lightning_smooth.smoothing.rng import NoiseKey
 from lightning_smooth.smoothing.sharing import Share
 from lightning_smooth.smoothing.smoothed import SmoothedClassifier
 from lightning_smooth.types import Box, Precision
@@ -106,6 +108,11 @@ class LatentCertifier(RangeCertifier):
         """See `Certifier.encode`: F2, on the CPU, in float32."""
         with full_precision():
             return self.surrogate.encode(images.cpu().float()).to(images)
+
+    def seen(self, image: Tensor, key: NoiseKey) -> Tensor:
+        """See `Certifier.seen`: the image that the surrogate makes."""
+        with torch.no_grad():
+            return self.surrogate.decode(super().seen(image, key)[None])[0]
 
     def smooth(self, model: nn.Module, share: Share | None = None) -> SmoothedClassifier:
         """See `Certifier.smooth`: f(H(.)), smoothed over latents."""

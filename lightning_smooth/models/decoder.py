@@ -22,46 +22,49 @@ class GatedDecoder(nn.Module):
     showing the image part.
 
     `dense` parts are inner products with whole latents, for maps that move pixels far (rotation);
-    their price grows with the square of the image's size. `conv` parts are channels at half the
-    resolution, weighed at each place by a factor of its own, for what is done within a few pixels:
-    with kernels of size k in A and in S, up to 2 k - 1 pixels away.
+    their price grows with the square of the image's size. `conv` parts are channels at 1 / `stride`
+    of the resolution, weighed at each place by a factor of its own, for what is done within a few
+    pixels: with kernels of size k in A and in S, up to stride k - 1 pixels away.
 
     Args:
-        latent_shape: (D, H, W).
-        channels: C of the images; the first C channels of latents are the image part.
+        latent_shape: (D, h, W).
+        image_shape: (C, H, W), C <= D and H <= h. The first H rows of the first C channels of
+            latents are the image part; A sees those rows of all channels.
         share: what the image part is divided by.
         kind: of A and S.
         parts: how many parts; channels of them, for `conv`.
         kernel: k, odd, of `conv`.
-        reads: leading channels of latents that A sees.
+        stride: of `conv`; more parts at a larger one cost a draw less.
         controls: numbers that R reads.
         hidden: units of tanh in g.
 
     Raises:
-        InputError: a number is out of range, the kind is unknown, or images of `conv` have odd
-            sizes.
+        InputError: a number is out of range, the kind is unknown, or images of `conv` have
+            sizes that the stride does not divide.
     """
 
     def __init__(
         self,
         latent_shape: tuple[int, int, int],
-        channels: int,
+        image_shape: tuple[int, int, int],
         *,
         share: float,
         kind: DecoderKind,
         parts: int,
         kernel: int,
-        reads: int,
+        stride: int,
         controls: int,
         hidden: int,
     ) -> None:
         super().__init__()
-        depth, height, width = latent_shape
+        reads, rows, _ = latent_shape
+        channels, height, width = image_shape
         check_count("parts", parts)
         check_count("gate_hidden", hidden)
-        self.channels, self.reads, self.share, self.kind = channels, reads, share, kind
+        self.channels, self.share, self.kind = channels, share, kind
         self.size = (height, width)
-        self.read = nn.Linear(depth * height * width, controls)
+        self.stride = check_count("decoder_stride", stride)
+        self.read = nn.Linear(reads * rows * width, controls)
         self.gates = nn.Sequential(nn.Linear(controls, hidden), nn.Tanh(), nn.Linear(hidden, parts))
         self.analysis: nn.Module
         self.synthesis: nn.Linear | nn.Conv2d
@@ -70,16 +73,18 @@ class GatedDecoder(nn.Module):
             self.analysis = nn.Linear(reads * pixels, parts)
             self.synthesis = nn.Linear(parts, channels * pixels)
         elif kind == "conv":
-            if height % 2 or width % 2:
+            if height % stride or width % stride:
                 raise InputError(
-                    f"Expected images of even size with decoder='conv', but got {height} x "
-                    f"{width}: take decoder='dense'."
+                    f"Expected images of a size that decoder_stride={stride} divides with "
+                    f"decoder='conv', but got {height} x {width}: take another stride, or "
+                    "decoder='dense'."
                 )
             if check_count("decoder_kernel", kernel) % 2 == 0:
                 raise InputError(f"Expected `decoder_kernel` to be odd, but got {kernel}.")
-            self.maps = nn.Parameter(torch.ones(parts, height // 2, width // 2))
-            self.analysis = nn.Conv2d(4 * reads, parts, kernel, padding=kernel // 2)
-            self.synthesis = nn.Conv2d(parts, 4 * channels, kernel, padding=kernel // 2)
+            self.maps = nn.Parameter(torch.ones(parts, height // stride, width // stride))
+            area = stride * stride
+            self.analysis = nn.Conv2d(area * reads, parts, kernel, padding=kernel // 2)
+            self.synthesis = nn.Conv2d(parts, area * channels, kernel, padding=kernel // 2)
         else:
             raise InputError(f"Expected `decoder` to be dense or conv, but got {kind!r}.")
         nn.init.zeros_(self.synthesis.weight)
@@ -87,21 +92,29 @@ class GatedDecoder(nn.Module):
 
     def extra_repr(self) -> str:
         """What decides the function beside the weights."""
-        return f"{self.kind}, share={self.share:.9g}, reads={self.reads}"
+        return f"{self.kind}, share={self.share:.9g}"
+
+    def seen(self, latents: Tensor) -> Tensor:
+        """What A sees of latents (B, D, h, W): (B, D, H, W)."""
+        return latents[:, :, : self.size[0]]
+
+    def shown(self, latents: Tensor) -> Tensor:
+        """The image part (B, C, H, W) of latents (B, D, h, W)."""
+        return latents[:, : self.channels, : self.size[0]]
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Images (B, C, H, W) of latents (B, D, H, W)."""
+        """Images (B, C, H, W) of latents (B, D, h, W)."""
         gates = self.gates(self.read(latents.flatten(1)))
-        seen = latents[:, : self.reads]
+        seen = self.seen(latents)
         if self.kind == "dense":
             change = self.synthesis(self.analysis(seen.flatten(1)) * gates)
             change = change.view(-1, self.channels, *self.size)
         else:
-            halved = functional.pixel_unshuffle(seen, 2)
+            coarse = functional.pixel_unshuffle(seen, self.stride)
             # Convolutions of few channels are up to twice as fast with the channels last.
-            parts = self.analysis(halved.contiguous(memory_format=torch.channels_last))
+            parts = self.analysis(coarse.contiguous(memory_format=torch.channels_last))
             parts = parts * self.maps * gates[:, :, None, None]
-            change = functional.pixel_shuffle(self.synthesis(parts), 2)
-        image = latents[:, : self.channels]
+            change = functional.pixel_shuffle(self.synthesis(parts), self.stride)
+        image = self.shown(latents)
         made: Tensor = change + (image if self.share == 1 else image / self.share)
         return made

@@ -42,7 +42,7 @@ class Motion(nn.Module):
         latent_shape: (D, h, w).
         directions: m.
         hidden: units of tanh for each parameter.
-        quiet: leading channels of latents in which V starts as 0.
+        quiet: leading rows of latents in which V starts as 0.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Motion(nn.Module):
         self.latent_shape = latent_shape
         count = len(self.names)
         start = torch.randn(directions, *latent_shape)
-        start[:, :quiet] = 0
+        start[:, :, :quiet] = 0
         self.vectors = nn.Parameter(nn.functional.normalize(start.flatten(1)).view_as(start))
         self.linear = nn.Parameter(torch.randn(count, directions))
         self.inner = nn.Parameter(torch.randn(count, hidden))

@@ -109,7 +109,7 @@ def surrogate_speed(network: SurrogateNetwork, latent: Tensor, edges: Tensor) ->
     if decoder.kind == "conv":
         maps = decoder.maps.double().flatten()
         changed = _Interval(changed.middle * maps, changed.half * maps.abs())
-    image = rates @ (vectors[:, : decoder.channels].flatten(1) / decoder.share)
+    image = rates @ (decoder.shown(vectors).flatten(1) / decoder.share)
     middle = _synthesis(network, changed.middle, count, places) + image.middle
     size = middle.norm(dim=1) + norm * changed.half.norm(dim=1) + image.half.norm(dim=1)
     bound: Tensor = size * (1 + _SLACK) + _SLACK
@@ -147,10 +147,10 @@ def _parts(network: SurrogateNetwork, latents: Tensor, *, constant: bool) -> Ten
     decoder = network.decoder
     layer = cast("nn.Linear | nn.Conv2d", decoder.analysis)
     weight, added = layer.weight.double(), cast(Tensor, layer.bias).double() if constant else None
-    seen = latents[:, : decoder.reads]
+    seen = decoder.seen(latents)
     if decoder.kind == "dense":
         return functional.linear(seen.flatten(1), weight, added)[:, :, None]
-    shown = functional.pixel_unshuffle(seen, 2)
+    shown = functional.pixel_unshuffle(seen, decoder.stride)
     return functional.conv2d(shown, weight, added, padding=weight.shape[2] // 2).flatten(2)
 
 
@@ -161,9 +161,9 @@ def _synthesis(network: SurrogateNetwork, changes: Tensor, count: int, places: i
     if decoder.kind == "dense":
         return functional.linear(changes, weight)
     height, width = decoder.size
-    planes = changes.view(-1, count, height // 2, width // 2)
+    planes = changes.view(-1, count, height // decoder.stride, width // decoder.stride)
     images = functional.conv2d(planes, weight, padding=weight.shape[2] // 2)
-    return functional.pixel_shuffle(images, 2).flatten(1)
+    return functional.pixel_shuffle(images, decoder.stride).flatten(1)
 
 
 def _synthesis_norm(network: SurrogateNetwork) -> float:
@@ -173,4 +173,4 @@ def _synthesis_norm(network: SurrogateNetwork) -> float:
     if decoder.kind == "dense":
         return float(torch.linalg.matrix_norm(weight, 2)) * (1 + _SLACK)
     height, width = decoder.size
-    return convolution_bound(weight, (height // 2, width // 2))
+    return convolution_bound(weight, (height // decoder.stride, width // decoder.stride))

@@ -28,11 +28,11 @@ _ENCODING: Final = 5e-7
 class SurrogateNetwork(nn.Module):
     """tau(theta, x) ~ H(F1(theta) + F2(x)), so that parameters of the surrogate compose.
 
-    F2, `encode`: the image, and beside it further channels of latents. With encoder `identity` they
-    are 0, and F2 is an isometry. With `conv` they are sin(angle) phi(x) beside cos(angle) x, with
-    phi of `LipschitzFeatures`: norm(F2(x) - F2(y))^2 is at most (cos^2 + sin^2 Lip(phi)^2)
-    norm(x - y)^2. F1, `move`: `Motion`, defined for every theta in R^P. H, `decode`:
-    `GatedDecoder`.
+    F2, `encode`: the image and further latents. With encoder `identity` those are rows of 0 below
+    it, which cost next to nothing, and F2 is an isometry. With `conv` they are channels, sin(angle)
+    phi(x) beside cos(angle) x, with phi of `LipschitzFeatures`: norm(F2(x) - F2(y))^2 is at most
+    (cos^2 + sin^2 Lip(phi)^2) norm(x - y)^2. F1, `move`: `Motion`, defined for every theta in R^P.
+    H, `decode`: `GatedDecoder`.
 
     Guarantee: `lipschitz` and `slopes` are bounds that are proven for the weights as they are
     stored, in real arithmetic (models/lipschitz.py, models/motion.py). How well the surrogate fits
@@ -49,7 +49,8 @@ class SurrogateNetwork(nn.Module):
             are those of the box, in the order of the transformation's parameters.
         image_shape: (C, H, W) of the images.
         encoder: what F2 is.
-        features: channels of latents beside the image's; 0 for none, with `identity`.
+        features: with `conv`, channels of latents beside the image's; with `identity`, rows of
+            latents below it, 0 for none.
         angle: of the `conv` encoder, in degrees, above 0 and below 90.
         widths: channels between the convolutions of the `conv` encoder, even.
         kernel: their size in pixels, odd.
@@ -58,6 +59,7 @@ class SurrogateNetwork(nn.Module):
         decoder: kind of H; see `GatedDecoder`.
         parts: of H.
         decoder_kernel: of H, with decoder `conv`.
+        decoder_stride: of H, with decoder `conv`.
         gate_hidden: units of tanh of H.
         weights: file of weights that it starts from, read when it is built; None for random ones.
             What is read, and how: `models.load_weights`.
@@ -91,6 +93,7 @@ class SurrogateNetwork(nn.Module):
         decoder: DecoderKind = "conv",
         parts: int = 16,
         decoder_kernel: int = 3,
+        decoder_stride: int = 2,
         gate_hidden: int = 32,
         weights: str | None = None,
     ) -> None:
@@ -105,31 +108,31 @@ class SurrogateNetwork(nn.Module):
         self.image_shape = _shape(image_shape)
         channels, height, width = self.image_shape
         extra = check_count("features", features, least=int(encoder == "conv"))
-        self.latent_shape = (channels + extra, height, width)
         self.encoder = encoder
         self.share, self.phi_share = 1.0, 0.0
+        self.latent_shape = (channels, height + extra, width)
         if encoder == "conv":
+            self.latent_shape = (channels + extra, height, width)
             if not 0 < angle < 90:
                 raise InputError(f"Expected `angle` to be between 0 and 90 degrees, got {angle!r}.")
             turn = math.radians(angle)
             self.share, self.phi_share = math.cos(turn), math.sin(turn)
             self.phi = LipschitzFeatures(channels, extra, (height, width), widths, kernel)
-        quiet = encoder == "identity" and extra > 0
         self.motion = Motion(
             self.box,
             self.latent_shape,
             directions=check_count("directions", directions),
             hidden=check_count("motion_hidden", motion_hidden),
-            quiet=channels if quiet else 0,
+            quiet=height if encoder == "identity" and extra else 0,
         )
         self.decoder = GatedDecoder(
             self.latent_shape,
-            channels,
+            self.image_shape,
             share=self.share,
             kind=decoder,
             parts=parts,
             kernel=decoder_kernel,
-            reads=channels if quiet else self.latent_shape[0],
+            stride=decoder_stride,
             controls=directions,
             hidden=gate_hidden,
         )
@@ -154,7 +157,7 @@ class SurrogateNetwork(nn.Module):
         return f"{self.transform!r} with {', '.join(ends)}, on images {self.image_shape} (C, H, W)"
 
     def encode(self, images: Tensor) -> Tensor:
-        """F2: latents (B, D, H, W) of images (B, C, H, W).
+        """F2: latents (B, D, h, W) of images (B, C, H, W).
 
         Raises:
             InputError: images of another shape.
@@ -167,11 +170,11 @@ class SurrogateNetwork(nn.Module):
         if self.encoder == "conv":
             parts = [images * self.share, self.phi(images) * self.phi_share]
             return torch.cat([part.to(images.dtype) for part in parts], dim=1)
-        extra = self.latent_shape[0] - self.image_shape[0]
-        return functional.pad(images, (0, 0, 0, 0, 0, extra)) if extra else images
+        extra = self.latent_shape[1] - self.image_shape[1]
+        return functional.pad(images, (0, 0, 0, extra)) if extra else images
 
     def move(self, theta: Tensor) -> Tensor:
-        """F1: latents (B, D, H, W) of parameters (B, P), columns as in `box`, in it or not.
+        """F1: latents (B, D, h, W) of parameters (B, P), columns as in `box`, in it or not.
 
         Raises:
             InputError: another number of columns.
@@ -180,7 +183,7 @@ class SurrogateNetwork(nn.Module):
         return latents
 
     def decode(self, latents: Tensor) -> Tensor:
-        """H: images (B, C, H, W) of latents (B, D, H, W)."""
+        """H: images (B, C, H, W) of latents (B, D, h, W)."""
         images: Tensor = self.decoder(latents)
         return images
 

@@ -13,9 +13,11 @@ from torch import nn
 
 import lightning_smooth.transforms
 from lightning_smooth.callbacks.pictures import TILES, contact_sheet, save_pictures, values_over
-from lightning_smooth.certify import GaussianCertifier
+from lightning_smooth.certify import GaussianCertifier, PathCertifier
 from lightning_smooth.certify.parameters import BaseSPTCertifier, ResolvableCertifier
 from lightning_smooth.maths.laws import ExponentialLaw, GaussianLaw, UniformLaw
+from lightning_smooth.models import SurrogateNetwork
+from lightning_smooth.smoothing import NoiseKey
 from lightning_smooth.transforms import (
     BrightnessContrast,
     Commuting,
@@ -23,6 +25,7 @@ from lightning_smooth.transforms import (
     GaussianBlur,
     IntegerTranslation,
     Rotation,
+    RotationalBlur,
     Scaling,
     Transform,
 )
@@ -172,6 +175,23 @@ def test_the_file_holds_the_sheet_of_the_first_image_that_was_chosen(tmp_path, c
         largest = max(c.radius for c in found)
         assert largest > 0
         assert held["sheet_value"][[0, -1]].tolist() == [-largest, largest]
+
+
+def test_inside_a_surrogate_the_picture_is_the_image_that_it_makes(tmp_path):
+    torch.manual_seed(0)
+    surrogate = SurrogateNetwork(RotationalBlur(), {"angle": (0.0, 10.0)}, (1, 12, 12)).eval()
+    torch.nn.init.normal_(surrogate.decoder.synthesis.weight, std=0.1)
+    certifier = PathCertifier(surrogate, {"angle": 3.0}, 0.1, n=200, anchors=1)
+    found = [certifier(Sums(), image(side=12), index=4, label=0)]
+    path = tmp_path / "samples.npz"
+    save_pictures(path, found, lambda _: (image(side=12), 0), certifier, 1)
+    key = NoiseKey(0, 4, "picture")
+    drawn = certifier.law.block(key, 0, (1, 13, 12), torch.device("cpu"))[:1]
+    with torch.no_grad():
+        shown = surrogate.decode(surrogate.encode(image(side=12)[None]) + drawn)[0]
+    with np.load(path, allow_pickle=False) as held:
+        assert held["noisy"].shape == held["clean"].shape == (1, 1, 12, 12)
+        np.testing.assert_array_equal(held["noisy"][0], bits(shown))
 
 
 def script_in(monkeypatch):

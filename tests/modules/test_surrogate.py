@@ -80,7 +80,7 @@ def test_the_motion_is_compared_with_the_slope_of_another_draw():
     subject = module(Brightness(), {"brightness": (-0.2, 0.3)})
     theta = subject.theta(5, generator())
     slopes = subject.model.motion.jacobian(theta.roll(1, 0).float())[:, :, 0]
-    true = torch.cat([torch.ones(64), torch.zeros(64)])
+    true = torch.cat([torch.ones(64), torch.zeros(8)])
     expected = (0.5 * (true - slopes)).square().mean()
     found = subject.motion_error(torch.rand(5, 1, 8, 8), theta)
     assert float(found) == pytest.approx(float(expected), rel=1e-4)
