@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_smooth.certify.costs import Costs, stored_off
 from lightning_smooth.certify.path import LatentCertifier
+from lightning_smooth.certify.ranges import MOST_CELLS
 from lightning_smooth.errors import InputError, check_count
 from lightning_smooth.maths.latent import rate
 from lightning_smooth.models.speed import surrogate_speed
@@ -48,7 +49,7 @@ class GSmoothCertifier(LatentCertifier):
         sigma: standard deviation of the noise in latents.
         box: see `LatentCertifier`, as for all that is not here.
         best: whether every shift has the k that costs least.
-        cells: intervals of the range.
+        cells: intervals of the range; where the surrogate moves fast they are split.
         radii: parts of the box to decide.
         reach: what a test is asked to show at first, in standard deviations.
         anchors: tests at most.
@@ -109,6 +110,9 @@ class GSmoothCertifier(LatentCertifier):
         edges = torch.unique(edges)
         latent = self.encoded(image[None].float())[0]
         speed = surrogate_speed(self.surrogate, latent, edges)
+        while len(finer := self._split(edges, speed)) > len(edges):
+            edges = finer
+            speed = surrogate_speed(self.surrogate, latent, edges)
         with torch.no_grad():
             images = self.surrogate.decode(latent + self.surrogate.move(edges[:, None].float()))
         rows = torch.arange(len(edges) - 1)
@@ -121,6 +125,19 @@ class GSmoothCertifier(LatentCertifier):
             corners=torch.stack([rows, rows + 1], dim=1),
             stray=speed * edges.diff() / 2,
         )
+
+    def _split(self, edges: Tensor, speed: Tensor) -> Tensor:
+        """Edges with more of them where the surrogate moves fast, the fastest first."""
+        parts = (speed * edges.diff() / (2 * self.step)).ceil().clamp(1, 16).long()
+        fastest = (speed * edges.diff()).argsort(descending=True)
+        room = MOST_CELLS - len(parts)
+        fits = (parts[fastest] - 1).cumsum(dim=0) <= room
+        parts[fastest[~fits]] = 1
+        between = [
+            torch.linspace(low, high, count + 1, dtype=torch.float64)[:-1]
+            for low, high, count in zip(edges[:-1], edges[1:], parts.tolist(), strict=True)
+        ]
+        return torch.cat([*between, edges[-1:]])
 
     def costs(self, cells: Cells) -> Costs:
         """See `RangeCertifier.costs`."""

@@ -37,7 +37,9 @@ from lightning_smooth.variation import Cells, has_bound, vary
 STREAMS: Final[tuple[Stream, Stream]] = ("selection", "estimation")
 VALIDATION: Final[tuple[Stream, Stream]] = ("validation selection", "validation estimation")
 _BATCH = 256
-_CELLS, _MOST = 16, 2048
+_CELLS = 16
+MOST_CELLS: Final = 2048
+"""Cells of a range, at most."""
 
 
 class RangeCertifier(Certifier):
@@ -158,7 +160,7 @@ class RangeCertifier(Certifier):
         """The range of an image (C, H, W) in [0, 1], in cells whose corners are near each other."""
         count, found = _CELLS, self._vary(image, _CELLS)
         # Of transformations with kinks of their own more cells come back than are asked for.
-        most = (_MOST if len(self.box) == 1 else math.isqrt(_MOST)) * 3 // 4
+        most = (MOST_CELLS if len(self.box) == 1 else math.isqrt(MOST_CELLS)) * 3 // 4
         while (far := float(widths(found).max())) > self.step and 2 * len(found.low) >= count:
             if count == most:
                 break
@@ -167,7 +169,7 @@ class RangeCertifier(Certifier):
                 count = min(count, most)
             try:
                 found = self._vary(image, count)
-            except InputError:  # more than `_MOST`
+            except InputError:  # more than `MOST_CELLS`
                 if len(found.low) < most:
                     with suppress(InputError):
                         found = self._vary(image, most)
@@ -176,7 +178,7 @@ class RangeCertifier(Certifier):
 
     def _vary(self, image: Tensor, cells: int) -> Cells:
         return vary(
-            self.transform, image, self.box, stray=self.stray, cells=cells, most=_MOST,
+            self.transform, image, self.box, stray=self.stray, cells=cells, most=MOST_CELLS,
             stored=self.stored,
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from lightning_smooth.certify import CoverCertifier, GSmoothCertifier, PathCertifier
 from lightning_smooth.certify.path import Decoded
+from lightning_smooth.certify.ranges import MOST_CELLS
 from lightning_smooth.errors import InputError
 from lightning_smooth.models.surrogate import SurrogateNetwork
 from lightning_smooth.records.audit_case import subject
@@ -159,6 +160,22 @@ def test_the_best_k_costs_no_more_than_theorem_2():
     best, paper = (CERTIFIERS[name]() for name in ("gsmooth", "theorem 2"))
     cells = best.cells(IMAGE.double())
     assert (best.costs(cells).cells <= paper.costs(cells).cells * (1 + 1e-6) + 1e-6).all()
+
+
+def test_intervals_are_split_where_the_surrogate_moves_fast():
+    made = surrogate("identity")
+    with torch.no_grad():  # a fit of a jump
+        made.motion.inner[0, 0], made.motion.shift[0, 0] = 300.0, -150.0
+        made.motion.outer[0, 0] = 3.0
+    whole = GSmoothCertifier(made, sigma=1e4, cells=40).cells(IMAGE)
+    split = GSmoothCertifier(made, sigma=0.5, cells=40).cells(IMAGE)
+    assert len(whole.low) == 40
+    assert 60 < len(split.low) < MOST_CELLS
+    assert float(split.stray.max()) <= 2.5 * 0.1 * 0.5 < float(whole.stray.max()) / 3
+    assert torch.equal(split.low[1:], split.high[:-1])
+    assert set(whole.low.flatten().tolist()) <= set(split.low.flatten().tolist())
+    rough = GSmoothCertifier(made, sigma=0.003, cells=40).cells(IMAGE)
+    assert MOST_CELLS - 16 < len(rough.low) <= MOST_CELLS
 
 
 def test_the_surrogate_is_bound_to_the_records():
