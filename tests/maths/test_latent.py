@@ -29,6 +29,21 @@ def test_constant_slopes_give_the_mahalanobis_distance():
     np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
 
 
+def test_what_is_not_tried_would_have_saved_next_to_nothing(monkeypatch):
+    tried = 0
+    for size in (0.02, 0.05, 0.1, 0.5):
+        slopes = size * (RNG.normal(size=12) + 0.1 * RNG.normal(size=(7, 12)))[:, :, None]
+        shift, latents = LatentShift(0.3, [0.8], slopes), RNG.normal(size=(30, 12))
+        monkeypatch.setattr("lightning_smooth.maths.latent._WORTH", 1e-3)
+        found = shift.pairs(latents)
+        monkeypatch.setattr("lightning_smooth.maths.latent._WORTH", -1.0)
+        best = shift.pairs(latents)
+        assert (best <= found).all()
+        assert (found <= best * (1 + 5.1e-4)).all()
+        tried += int((best < found).sum())
+    assert tried
+
+
 def probability(cut, at, sigma, scale, move):
     """P(direction . (F(theta) + e + at) > cut), in one dimension, by quadrature."""
 
