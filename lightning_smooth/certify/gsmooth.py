@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -106,25 +108,31 @@ class GSmoothCertifier(LatentCertifier):
         """See `RangeCertifier.cells`: of the surrogate's images; `stray` is from the nearer end."""
         ((low, high),) = self.box.values()
         edges = torch.linspace(low, high, self.intervals + 1, dtype=torch.float64)
-        edges = torch.cat([edges, torch.tensor(self.identity, dtype=torch.float64)])
-        edges = torch.unique(edges)
+        still = torch.tensor(self.identity, dtype=torch.float64)
+        inner = edges[1:-1][(edges[1:-1] - still).abs() > 1e-9 * (high - low)]
+        edges = torch.unique(torch.cat([edges[:1], inner, edges[-1:], still]))
         latent = self.encoded(image[None].float())[0]
         speed = surrogate_speed(self.surrogate, latent, edges)
         while len(finer := self._split(edges, speed)) > len(edges):
             edges = finer
             speed = surrogate_speed(self.surrogate, latent, edges)
         with torch.no_grad():
-            images = self.surrogate.decode(latent + self.surrogate.move(edges[:, None].float()))
+            images = self._exact.decode(latent.double() + self._exact.move(edges[:, None]))
         rows = torch.arange(len(edges) - 1)
         return Cells(
             names=tuple(self.box),
             low=edges[:-1, None],
             high=edges[1:, None],
             theta=self.surrogate.full_theta(edges[:, None]),
-            images=images.double(),
+            images=images,
             corners=torch.stack([rows, rows + 1], dim=1),
             stray=speed * edges.diff() / 2,
         )
+
+    @cached_property
+    def _exact(self) -> SurrogateNetwork:
+        """The surrogate in float64: intervals may be narrower than float32 tells apart."""
+        return copy.deepcopy(self.surrogate).double()
 
     def _split(self, edges: Tensor, speed: Tensor) -> Tensor:
         """Edges with more of them where the surrogate moves fast, the fastest first."""

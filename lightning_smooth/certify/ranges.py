@@ -170,7 +170,7 @@ class RangeCertifier(Certifier):
             try:
                 found = self._vary(image, count)
             except InputError:  # more than `MOST_CELLS`
-                if len(found.low) < most:
+                if len(self.box) == 1 and len(found.low) < most:
                     with suppress(InputError):
                         found = self._vary(image, most)
                 break

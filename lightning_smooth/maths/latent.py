@@ -34,7 +34,7 @@ _CANCELLED = 1e-13
 _SHRINK = (1.0, 0.9, 0.75, 0.5)
 """Parts of the best k for constant slopes that are tried; any k gives a bound."""
 
-_WORTH = 1e-3
+_WORTH = 0.01
 """Where no k saves more than this part of the squared cost, none is tried."""
 
 Array = NDArray[np.float64]
@@ -72,10 +72,12 @@ class LatentShift:
                     f"Expected `slopes` (G, L, {len(self.scales)}), but got {self.slopes.shape}."
                 )
             self.slopes, self.radius = thinned(self.slopes, radius)
-            self._mean = self.slopes.mean(axis=0)
-            normal = self._mean.T @ self._mean + np.diag((self.sigma / self.scales) ** 2)
-            self._solve = np.linalg.solve(normal, self._mean.T)
+            mean, ridge = self.slopes.mean(axis=0), np.diag((self.sigma / self.scales) ** 2)
+            self._solve = np.linalg.solve(mean.T @ mean + ridge, mean.T)
             self._gram = np.einsum("glp,glq->gpq", self.slopes, self.slopes)
+            # |d|^2 less the square of this, times d's products with a slope: sigma^2 times the
+            # least cost squared were it the only slope.
+            self._white = np.linalg.inv(np.linalg.cholesky(self._gram + ridge))
 
     def pairs(self, latents: Array) -> Array:
         """Bound what it costs to go from each of some latents to each other one, rounded up.
@@ -104,20 +106,16 @@ class LatentShift:
         least: Array = np.sqrt(squared) / self.sigma
         if self.slopes is not None:
             along = np.einsum("nl,glp->ngp", latents, self.slopes, optimize=True)
-            best, ahead = latents @ self._solve.T, latents @ self._mean
+            best, white = latents @ self._solve.T, np.einsum("gqp,ngp->ngq", self._white, along)
             for row, out in enumerate(least):
-                k = best - best[row]
-                # The largest over theta is at least that of the mean slope, and k is its best.
-                saved = ((ahead - ahead[row]) * k).sum(axis=1)
-                at = row + 1 + np.flatnonzero((saved > _WORTH * squared[row])[row + 1 :])
-                if not len(at):
-                    continue
-                most = at[[int((saved[at] / squared[row][at]).argmax())]]
-                for some in (most, at):  # where the most promising gains nothing, no other is tried
-                    found = self._tried(squared[row][some], along[some] - along[row], k[some])
-                    if not (found < out[some]).any():
-                        break
-                    least[some, row] = out[some] = np.minimum(out[some], found)
+                # The largest over the slopes is at least what each of them gives.
+                saved = ((white[row + 1 :] - white[row]) ** 2).sum(axis=2).min(axis=1)
+                at = row + 1 + np.flatnonzero(saved > _WORTH * squared[row, row + 1 :])
+                if len(at):
+                    k, shift, size = best[at] - best[row], along[at] - along[row], squared[row, at]
+                    for part in _SHRINK:
+                        out[at] = np.minimum(out[at], self._bound(size, shift, part * k))
+                    least[at, row] = out[at]
         return least * _UP
 
     def cost(self, shift: Array, k: Array) -> Array:
@@ -127,11 +125,6 @@ class LatentShift:
         squared = np.einsum("nl,nl->n", shift, shift)
         along = np.einsum("nl,glp->ngp", shift, self.slopes, optimize=True)
         return self._bound(squared, along, k)
-
-    def _tried(self, squared: Array, along: Array, k: Array) -> Array:
-        """The least bound of the parts of k (N, P) that are tried: (N,)."""
-        found: Array = np.min([self._bound(squared, along, p * k) for p in _SHRINK], axis=0)
-        return found
 
     def _bound(self, squared: Array, along: Array, k: Array) -> Array:
         """From |d|^2 (N,), the products of d and the slopes (N, G, P), and k (N, P)."""

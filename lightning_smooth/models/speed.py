@@ -84,7 +84,7 @@ def surrogate_speed(network: SurrogateNetwork, latent: Tensor, edges: Tensor) ->
     vectors = network.motion.vectors.double()  # (m, D, h, w)
     read = decoder.read.weight.double()
     first, second = (cast(nn.Linear, decoder.gates[place]) for place in (0, 2))
-    start = decoder.read(latent.flatten()[None].to(decoder.read.weight)).double()
+    start = functional.linear(latent.double().flatten()[None], read, decoder.read.bias.double())
     gain = vectors.flatten(1) @ read.mT  # (m, controls): R of the rows of V
     inner = (amounts @ gain + start) @ first.weight.double().mT + first.bias.double()
     moved = rates @ (gain @ first.weight.double().mT)  # W1 R F1'

@@ -247,7 +247,7 @@ class SurrogateNetwork(nn.Module):
         return math.nextafter(bound * (1 + SLACK + _ENCODING), math.inf)
 
     def slopes(self) -> tuple[Tensor, float]:
-        """Slopes of F1: see `Motion.slopes`. (G, L, P) float64, L = D H W; and their radius."""
+        """Slopes of F1: see `Motion.slopes`. (G, L, P) float64, L = D h W; and their radius."""
         return self.motion.slopes()
 
     def _check_within(self, name: str, least: float, greatest: float) -> None:

@@ -1,5 +1,6 @@
 """Certificates in a surrogate's latents, against the smoothed classifier itself."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -176,6 +177,24 @@ def test_intervals_are_split_where_the_surrogate_moves_fast():
     assert set(whole.low.flatten().tolist()) <= set(split.low.flatten().tolist())
     rough = GSmoothCertifier(made, sigma=0.003, cells=40).cells(IMAGE)
     assert MOST_CELLS - 16 < len(rough.low) <= MOST_CELLS
+
+
+@pytest.mark.parametrize("jump", [3e2, 1e6])
+def test_between_vertices_the_surrogate_strays_no_further_than_it_says(jump):
+    made = surrogate("identity", box={"angle": (0.0, 10.0)})
+    with torch.no_grad():
+        made.motion.inner[0, 0], made.motion.shift[0, 0] = jump, -jump / 2
+        made.motion.outer[0, 0] = 3.0
+    certifier = GSmoothCertifier(made, sigma=0.25, cells=16)
+    cells, exact = certifier.cells(IMAGE), copy.deepcopy(made).double()
+    latent = made.encode(IMAGE[None]).double()
+    ends = cells.images[cells.corners].flatten(2)
+    for part in (0.0, 0.1, 0.5, 0.8, 1.0):
+        theta = cells.low + part * (cells.high - cells.low)
+        with torch.no_grad():
+            images = exact.decode(latent + exact.move(theta)).flatten(1)
+        away = (ends - images[:, None]).norm(dim=2).amin(dim=1)
+        assert (away <= cells.stray + 1e-9).all()
 
 
 def test_the_surrogate_is_bound_to_the_records():

@@ -30,18 +30,30 @@ def test_constant_slopes_give_the_mahalanobis_distance():
 
 
 def test_what_is_not_tried_would_have_saved_next_to_nothing(monkeypatch):
-    tried = 0
+    skipped, gained = 0, 0
     for size in (0.02, 0.05, 0.1, 0.5):
-        slopes = size * (RNG.normal(size=12) + 0.1 * RNG.normal(size=(7, 12)))[:, :, None]
-        shift, latents = LatentShift(0.3, [0.8], slopes), RNG.normal(size=(30, 12))
-        monkeypatch.setattr("lightning_smooth.maths.latent._WORTH", 1e-3)
-        found = shift.pairs(latents)
-        monkeypatch.setattr("lightning_smooth.maths.latent._WORTH", -1.0)
-        best = shift.pairs(latents)
-        assert (best <= found).all()
-        assert (found <= best * (1 + 5.1e-4)).all()
-        tried += int((best < found).sum())
-    assert tried
+        for count in (1, 2):
+            slopes = size * (RNG.normal(size=12) + 0.1 * RNG.normal(size=(7, 12)))[:, :, None]
+            slopes = np.concatenate([slopes, size * RNG.normal(size=(7, 12, count - 1))], axis=2)
+            shift, latents = LatentShift(0.3, [0.8] * count, slopes), RNG.normal(size=(30, 12))
+            monkeypatch.setattr("lightning_smooth.maths.latent._WORTH", 0.01)
+            found = shift.pairs(latents)
+            monkeypatch.setattr("lightning_smooth.maths.latent._WORTH", -1.0)
+            best = shift.pairs(latents)
+            assert (best <= found).all()
+            assert (found <= best / np.sqrt(1 - 0.01) * (1 + 1e-9)).all()
+            skipped += int((best < found).sum())
+            plain = LatentShift(0.3).pairs(latents)
+            gained += int((found < plain * (1 - 1e-6)).sum())
+    assert skipped
+    assert gained
+
+
+def test_one_slope_apart_from_the_others_does_not_hide_what_is_saved():
+    slopes = np.array([[1, x] for x in np.linspace(-0.3, 0.3, 12)] + [[-0.2, 1.0]])[:, :, None]
+    mean = slopes.mean(axis=0).ravel()
+    latents = np.array([[0, 0], mean / np.linalg.norm(mean), [0.7, 0.7], [0.5, 0.9]])
+    assert LatentShift(0.1, [100.0], slopes).pairs(latents)[0, 2] < 8.73
 
 
 def probability(cut, at, sigma, scale, move):
