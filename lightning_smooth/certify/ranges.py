@@ -38,7 +38,8 @@ STREAMS: Final[tuple[Stream, Stream]] = ("selection", "estimation")
 VALIDATION: Final[tuple[Stream, Stream]] = ("validation selection", "validation estimation")
 _BATCH = 256
 _CELLS = 16
-MOST_CELLS: Final = 2048
+_ALONG_TWO = 33
+MOST_CELLS: Final = 4096
 """Cells of a range, at most."""
 
 
@@ -160,7 +161,7 @@ class RangeCertifier(Certifier):
         """The range of an image (C, H, W) in [0, 1], in cells whose corners are near each other."""
         count, found = _CELLS, self._vary(image, _CELLS)
         # Of transformations with kinks of their own more cells come back than are asked for.
-        most = (MOST_CELLS if len(self.box) == 1 else math.isqrt(MOST_CELLS)) * 3 // 4
+        most = MOST_CELLS * 3 // 4 if len(self.box) == 1 else _ALONG_TWO
         while (far := float(widths(found).max())) > self.step and 2 * len(found.low) >= count:
             if count == most:
                 break

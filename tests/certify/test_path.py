@@ -175,7 +175,7 @@ def test_intervals_are_split_where_the_surrogate_moves_fast():
     assert float(split.stray.max()) <= 2.5 * 0.1 * 0.5 < float(whole.stray.max()) / 3
     assert torch.equal(split.low[1:], split.high[:-1])
     assert set(whole.low.flatten().tolist()) <= set(split.low.flatten().tolist())
-    rough = GSmoothCertifier(made, sigma=0.003, cells=40).cells(IMAGE)
+    rough = GSmoothCertifier(made, sigma=0.001, cells=40).cells(IMAGE)
     assert MOST_CELLS - 16 < len(rough.low) <= MOST_CELLS
 
 
