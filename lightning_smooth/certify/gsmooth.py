@@ -109,6 +109,7 @@ class GSmoothCertifier(LatentCertifier):
         ((low, high),) = self.box.values()
         edges = torch.linspace(low, high, self.intervals + 1, dtype=torch.float64)
         still = torch.tensor(self.identity, dtype=torch.float64)
+        # `linspace` may miss the identity by a rounding, and leave an interval of no width.
         inner = edges[1:-1][(edges[1:-1] - still).abs() > 1e-9 * (high - low)]
         edges = torch.unique(torch.cat([edges[:1], inner, edges[-1:], still]))
         latent = self.encoded(image[None].float())[0]

@@ -39,6 +39,8 @@ VALIDATION: Final[tuple[Stream, Stream]] = ("validation selection", "validation 
 _BATCH = 256
 _CELLS = 16
 _ALONG_TWO = 33
+"""Cells along each of two parameters that are asked for, at most: kinks add to them."""
+
 MOST_CELLS: Final = 4096
 """Cells of a range, at most."""
 
@@ -170,7 +172,7 @@ class RangeCertifier(Certifier):
                 count = min(count, most)
             try:
                 found = self._vary(image, count)
-            except InputError:  # more than `MOST_CELLS`
+            except InputError:  # more than `MOST_CELLS`: what was found will do, or most of them
                 if len(self.box) == 1 and len(found.low) < most:
                     with suppress(InputError):
                         found = self._vary(image, most)
