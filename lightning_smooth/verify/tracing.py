@@ -12,29 +12,20 @@ from torch.nn import functional
 from lightning_smooth.errors import InputError
 from lightning_smooth.models.normalize import Normalize
 from lightning_smooth.transforms.vignette import Vignette
-from lightning_smooth.verify.activation import MaxPool, ReLU, Standardization
-from lightning_smooth.verify.affine import (
-    Concatenation,
-    Convolution,
-    Dense,
-    Moving,
-    Norm,
-    Sum,
-)
+from lightning_smooth.verify.activation import MaxPool, ReLU
+from lightning_smooth.verify.affine import Convolution, Dense, Norm
+from lightning_smooth.verify.arithmetic import FACTORS, SUMS, Arithmetic
 from lightning_smooth.verify.following import within
-from lightning_smooth.verify.patterns import centres, standardizes
-from lightning_smooth.verify.scaling import Centering, constant, masked, norm_scaling, normalized
-from lightning_smooth.verify.translation import Translation
+from lightning_smooth.verify.moving import Moving
+from lightning_smooth.verify.scaling import masked, norm_scaling, normalized
 
 _NORMS: Final = (nn.BatchNorm1d, nn.BatchNorm2d)
 _RESHAPING: Final = {"flatten", "view", "reshape", "squeeze", "unsqueeze"}
 _PASSED: Final = {"contiguous", "clone", "detach", "Identity", "Dropout", "Dropout2d"}
 _AVERAGING: Final = {"mean", "avg_pool2d", "adaptive_avg_pool2d", "AvgPool2d", "AdaptiveAvgPool2d"}
-_SUMS: Final = {"add": 1.0, "iadd": 1.0, "add_": 1.0, "sub": -1.0, "isub": -1.0}
-_FACTORS: Final = {"mul", "imul", "truediv", "itruediv", "div"}
 
 
-class Tracing(Translation):
+class Tracing(Arithmetic):
     """The steps of a network in eval mode.
 
     Args:
@@ -157,7 +148,7 @@ class Tracing(Translation):
         name = self.name
         if name in ("cat", "concat"):
             return self._concatenated()
-        if name in _SUMS or name in _FACTORS:
+        if name in SUMS or name in FACTORS:
             return self._arithmetic()
         place, shape = self._place(self._read), self._shape(self._read)
         if name == "max_pool2d":
@@ -263,58 +254,6 @@ class Tracing(Translation):
         out = tuple(self.values[self.node].shape[1:])
         moved = Moving(lambda x: x.reshape(len(x), *out), (shape[0], 1, 1))
         return self._append(moved, len(self.steps) - 1)
-
-    def _concatenated(self) -> int:
-        parts, dimension = self.node.args[0], self._argument(1, "dim", 0)
-        if not isinstance(parts, (list, tuple)):
-            raise self._refused()
-        nodes = [part for part in parts if isinstance(part, fx.Node)]
-        dimension = dimension % self.values[self.node].ndim
-        if not dimension or len(nodes) != len(parts):
-            raise self._refused("it mixes the images of a batch")
-        sizes = [self.values[node].shape[dimension] for node in nodes]
-        return self._append(Concatenation(dimension, sizes), *map(self._place, nodes))
-
-    def _arithmetic(self) -> int:
-        """A sum, a difference, a factor or a quotient, of two features or with a constant."""
-        if len(self.node.args) != 2 or self.node.kwargs:
-            raise self._refused()
-        one, two = self.node.args
-        reads = [isinstance(a, fx.Node) and a in self.places for a in (one, two)]
-        if all(reads):
-            return self._combined(one, two)
-        feature, other = (one, two) if reads[0] else (two, one)
-        number = self.values[other] if isinstance(other, fx.Node) else other
-        read: Any = self._held(other) if isinstance(other, fx.Node) else number
-        out = self.values[self.node].shape
-        batched = isinstance(number, Tensor) and number.ndim == len(out) and len(number) > 1
-        if batched or not isinstance(feature, fx.Node) or self._shape(feature) != out[1:]:
-            raise self._refused("the constant is not one for every image")
-        place = self._place(feature)
-        if self.name in _FACTORS:
-            divides = "div" in self.name
-            if divides and not reads[0]:
-                raise self._refused("it divides by features")
-            return self._append(constant(read, divides=divides), place)
-        sign = _SUMS[self.name]
-        step = constant(1.0, read, sign=sign) if reads[0] else constant(sign, read)
-        return self._append(step, place)
-
-    def _combined(self, one: Any, two: Any) -> int:
-        if centres(self.node):
-            return self._append(Centering(math.prod(self._shape(one))), self._place(one))
-        if self.name in _FACTORS:
-            eps = standardizes(self.node)
-            if eps is None:
-                raise self._refused("both sides depend on the images")
-            return self._append(Standardization(eps), self._place(one))
-        first, second = self._place(one), self._place(two)
-        if self._shape(one) != self._shape(two):
-            raise self._refused("the two have different shapes")
-        if _SUMS[self.name] < 0:
-            self.steps.append((constant(-1.0), (second,), self._shape(two), self.path))
-            second = len(self.steps) - 1
-        return self._append(Sum(), first, second)
 
 
 def _pair(size: Any) -> tuple[int, int]:

@@ -7,7 +7,8 @@ from torch.nn import functional
 
 from lightning_smooth.models import Normalize
 from lightning_smooth.transforms import Vignette
-from lightning_smooth.verify.affine import Concatenation, Convolution, Dense, Moving, Sum
+from lightning_smooth.verify.affine import Convolution, Dense
+from lightning_smooth.verify.moving import Concatenation, Moving, Sum
 from lightning_smooth.verify.scaling import Centering, constant, masked, norm_scaling, normalized
 
 DOUBLE = {"dtype": torch.float64}
