@@ -155,6 +155,7 @@ def environment() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
     cuda = torch.cuda.is_available()
+    cudnn: Any = torch.backends.cudnn
     return {
         "command": " ".join(sys.argv),
         "python": platform.python_version(),
@@ -164,7 +165,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if cuda else None,
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn_allow_tf32": cudnn.conv.fp32_precision == "tf32",
         "commit": _commit(),
     }
 

@@ -43,7 +43,9 @@ class LipschitzCertifier(Certifier):
         lipschitz: the constant, of every single score; for the difference of two it is twice that.
         rounding: by how much a score, as the machine computes it, may differ from that of the
             function whose constant is known, at any input; it has to be stated. 0 takes the
-            computed scores for exact ones: radii can then be too large by what float32 rounds off.
+            computed scores for exact ones: radii can then be too large by what float32 rounds off
+            (in bf16, which is never exact, it is refused). Otherwise it is at least what rounding
+            the scores themselves may take, half a unit in the last place of the largest.
         norm: norm in which the constant holds, and the unit of the radius: `l2`, `l1` or `linf`,
             over all pixels and channels in [0, 1].
         batch_size: images in a forward pass, None to choose.
@@ -51,8 +53,9 @@ class LipschitzCertifier(Certifier):
         speed: how the model is run; None to leave it to a short warm-up.
 
     Raises:
-        InputError: the constant is not above 0, rounding below 0, or the norm or the precision is
-            not known.
+        InputError: the constant is not above 0, rounding below 0, or 0 in bf16, or the norm or the
+            precision is not known. When it runs: an image's scores are so large that rounding them
+            takes more than `rounding`.
     """
 
     method = "lipschitz"
@@ -76,6 +79,11 @@ class LipschitzCertifier(Certifier):
         self.norm = norm
         if not 0 <= rounding < math.inf:
             raise InputError(f"Expected `rounding` to be at least 0, but got {rounding!r}.")
+        if rounding == 0 and self.precision == "bf16":
+            raise InputError(
+                "Expected `rounding` above 0 in bf16, which keeps 8 bits of a score, but got 0: "
+                "state by how much bf16 may move a score, or certify in float32."
+            )
         self.rounding = float(rounding)
 
     def __repr__(self) -> str:
@@ -116,6 +124,13 @@ class LipschitzCertifier(Certifier):
             raise InputError(
                 f"Expected scores below 2^63, but image {index} has {top:g} and {second:g}: divide "
                 "the model's scores by a constant, and `lipschitz` and `rounding` with them."
+            )
+        least = smoothed.roundoff * max(abs(top), abs(second))
+        if 0 < self.rounding < least:
+            raise InputError(
+                f"Expected `rounding` to be at least {least:.3g}, what rounding takes from scores "
+                f"as large as those of image {index}, {top:g} and {second:g}, in {self.precision}, "
+                f"but got {self.rounding:g}: state a bound of all that the network rounds off."
             )
         radius = lipschitz_radius(top, second, self.lipschitz, rounding=self.rounding)
         return Certificate(

@@ -87,14 +87,17 @@ class Deciding(Stopping):
     def _decide(self, radii: Sequence[float], rule: Rule) -> None:
         self._stop_by(rule)
         self.radii = tuple(sorted({float(radius) for radius in radii}))
-        if not self.radii or self.radii[0] < 0 or not self.radii[-1] <= self.largest_radius:
+        possible = bool(self.radii) and 0 <= self.radii[0] <= self.radii[-1] <= self.largest_radius
+        if possible:
+            self._thresholds = [self.probability_for(radius) for radius in self.radii]
+            possible = self._thresholds[-1] <= self._rule.running(self._rule.sizes)
+        if not possible:
             raise InputError(
                 f"Expected `radii` to be one or more radii from 0 to {self.largest_radius:.4g} "
                 f"{self.radius_unit}, the largest that n = {self.n} draws can certify at alpha = "
                 f"{self.alpha:g} and {self.law!r}, but got {list(radii)}: leave out the larger "
                 "ones, or raise n."
             )
-        self._thresholds = [self.probability_for(radius) for radius in self.radii]
 
     def _decider(self) -> Thresholds:
         return Thresholds(self._rule, self._thresholds)

@@ -66,10 +66,16 @@ def gaussian_probability(radius: float, sigma: float) -> float:
     if not 0 <= radius < math.inf:
         raise InputError(f"Expected `radius` to be at least 0 and finite, but got {radius!r}.")
     p = max(float(ndtr(radius / sigma)), math.nextafter(0.5, 1.0))
-    step = math.ulp(p)
+    step, short = math.ulp(p), p
     while p < 1 and gaussian_radius(p, sigma) < radius:
-        p = min(1.0, p + step)
+        short, p = p, min(1.0, p + step)
         step *= 2
+    # The least that holds, so that the bound of all hits reaches the radius it gives itself.
+    while short < (middle := (short + p) / 2) < p:
+        if gaussian_radius(middle, sigma) < radius:
+            short = middle
+        else:
+            p = middle
     return p
 
 

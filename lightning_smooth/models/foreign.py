@@ -36,6 +36,9 @@ SAME: Final = (SHORTCUTS, HEADS)
 _COUNTER: Final = "num_batches_tracked"
 """Of BatchNorm: files of torch before 0.4.1 lack it, and it changes no answer."""
 
+NOT_FINITE: Final = "holds numbers that are not finite"
+"""What is said of a tensor with NaN or infinities."""
+
 
 @dataclass(frozen=True)
 class Match:
@@ -188,5 +191,5 @@ def _fault(name: str, own: Tensor, stored: Tensor) -> str:
     if not plain or stored.is_floating_point() != own.is_floating_point():
         return f"{name} is {stored.dtype} in the file, {own.dtype} in the model"
     if stored.is_floating_point() and not bool(stored.isfinite().all()):
-        return f"{name} holds numbers that are not finite"
+        return f"{name} {NOT_FINITE}"
     return ""

@@ -13,7 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError
-from lightning_smooth.models.foreign import SHORTCUTS, Match, match, split_normalization
+from lightning_smooth.models.foreign import (
+    NOT_FINITE,
+    SHORTCUTS,
+    Match,
+    match,
+    split_normalization,
+)
 from lightning_smooth.models.normalize import Normalize
 
 Head = Literal["keep", "new"]
@@ -194,6 +200,8 @@ def _check_fit(found: Match, model: str, path: str | Path, head: Head) -> None:
 def _advice(
     found: Match, missing: list[str], unexpected: list[str], faults: Mapping[str, str]
 ) -> str:
+    if any(NOT_FINITE in fault for fault in faults.values()):
+        return "The file is damaged, or its training diverged: take an earlier checkpoint."
     if {*missing, *faults} <= found.head and not unexpected:
         return (
             "Only the last layer differs: set the model's num_classes to the file's, or "

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from lightning_smooth.records import audit_counts
-from lightning_smooth.records.audit_case import ABOVE, BELOW, Check, Problem, Subject, limits
+from lightning_smooth.records.audit_case import (
+    ABOVE,
+    BELOW,
+    Check,
+    Problem,
+    Subject,
+    limits,
+    subject,
+)
 from lightning_smooth.records.audit_lines import Kind
 from lightning_smooth.records.audit_methods import Recomputed, known_methods, method_of
 from lightning_smooth.records.certificate import Certificate
@@ -140,3 +148,16 @@ CHECKS: Final[Mapping[str, tuple[str, Check]]] = {
     "digest": ("the image's digest is well formed", audit_counts.digest),
 }
 """Checks of each certificate, with a word on each."""
+
+
+def overclaiming(header: Mapping[str, Any], certificates: Sequence[Certificate]) -> list[int]:
+    """Indices of the images whose bound, answer or radius is more than their counts give.
+
+    Certificates of many anchors are left to the audit, which takes longer over them.
+    """
+    checks = (_bound, _verdict, _radius)
+    found = []
+    for case in (subject(c, header) for c in certificates if not c.anchors):
+        if any(problem.kind == "unsound" for check in checks for problem in check(case) or ()):
+            found.append(case.certificate.index)
+    return found

@@ -5,13 +5,29 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from lightning_smooth.errors import SmoothError
 from lightning_smooth.maths.ledger import check_ledger
 from lightning_smooth.records.anchor import SHARE
 from lightning_smooth.records.audit_case import Problem, Subject
 from lightning_smooth.records.certificate import Certificate
+
+_COUNTED: Final = {
+    "gaussian",
+    "gaussian adaptive",
+    "gaussian exact",
+    "gaussian sequential",
+    "uniform",
+    "resolvable",
+    "resolvable sequential",
+    "base spt",
+    "base spt sequential",
+}
+"""Methods whose hits are votes of draws that are listed."""
+
+_BINDING: Final = ("sigma", "lam", "precision", "block", "rule", "n", "transform", "box", "norm")
+"""Settings that stand in each certificate, so that it says by itself what was certified."""
 
 
 def hits(case: Subject) -> list[Problem] | None:
@@ -38,13 +54,23 @@ def _compare_hits(c: Certificate) -> Iterator[Problem]:
 
 
 def votes(case: Subject) -> list[Problem] | None:
-    """There are at most as many votes as draws, for classes that there are."""
+    """Draws have votes, at most one each, for classes that there are."""
     c = case.certificate
-    return [*_compare_votes(c)] if c.votes or c.votes0 else None
+    told = c.votes or c.votes0 or c.method in _COUNTED
+    return [*_compare_votes(c, case.header)] if told else None
 
 
-def _compare_votes(c: Certificate) -> Iterator[Problem]:
-    classes = c.parameters.get("classes")
+def _compare_votes(c: Certificate, header: Mapping[str, Any]) -> Iterator[Problem]:
+    classes, names = c.parameters.get("classes"), header.get("class_names")
+    # One more than the names: the class by which a model rejects an image.
+    named = len(names) if isinstance(names, list) else 0
+    if named and isinstance(classes, int) and classes not in (named, named + 1):
+        yield Problem("contradiction", f"{classes} classes", f"{named} class names")
+    counted = c.method in _COUNTED
+    if counted and c.n0 and not c.votes0:
+        yield Problem("incomplete", "no votes0", f"those of n0 = {c.n0} draws")
+    if counted and c.n and not c.votes:
+        yield Problem("incomplete", "no votes", f"those of n = {c.n} draws")
     for name, votes, most in (("n", c.votes, c.n), ("n0", c.votes0, c.n0)):
         total = sum(votes.values())
         if total > most:
@@ -109,6 +135,12 @@ def _compare_settings(
         if name in c.parameters and c.parameters[name] != set_to:
             value = c.parameters[name]
             yield Problem("contradiction", f"{name} = {value!r:.60}", f"{set_to!r:.60} (header)")
+        if name in _BINDING and name not in own and name not in c.parameters and c.n:
+            yield Problem("incomplete", f"no {name}", f"{set_to!r:.60} (header)")
+    radii = settings.get("radii")
+    if isinstance(radii, list) and c.decisions and {*map(str, radii)} != c.decisions.keys():
+        decided = ", ".join(c.decisions)
+        yield Problem("contradiction", f"decisions of {decided:.60}", f"{radii!r:.60} (header)")
 
 
 def label(case: Subject) -> list[Problem] | None:

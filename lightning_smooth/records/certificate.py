@@ -157,14 +157,14 @@ class Certificate:
 def _counts(name: str, value: Any) -> dict[int, int]:
     try:
         return {int(k): int(v) for k, v in value.items()}
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise RecordError(f"`{name}` is {value!r}, not class -> count") from error
 
 
 def _looks(value: Any) -> tuple[tuple[int, int], ...]:
     try:
         return tuple((int(n), int(hits)) for n, hits in value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise RecordError(f"`looks` is {value!r}, not pairs of draws and hits") from error
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from lightning_smooth.errors import InputError, RecordError
+from lightning_smooth.records.audit_checks import overclaiming
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.frames import certificate_frame
 from lightning_smooth.records.limits import largest_radius, number, targets
@@ -233,7 +234,7 @@ def _from_records(path: Path, files: Sequence[Path]) -> Run:
         files=tuple(files),
         frame=certificate_frame(certificates),
         header=header,
-        guarantee=_guarantee(certificates, notes),
+        guarantee=_guarantee(header, certificates, notes),
         measure=measure(_unit(path, certificates), _part(header, "certifier")),
         largest_radius=largest_radius(_part(header, "certifier"), notes),
         targets=targets(_part(header, "certifier"), notes),
@@ -281,7 +282,17 @@ def _unit(path: Path, certificates: Sequence[Certificate]) -> str:
     return units[0] if units else "l2"
 
 
-def _guarantee(certificates: Sequence[Certificate], notes: list[str]) -> str:
+def _guarantee(
+    header: Mapping[str, Any], certificates: Sequence[Certificate], notes: list[str]
+) -> str:
+    false = overclaiming(header, certificates)
+    if false:
+        notes.append(
+            f"{len(false):,} of {len(certificates):,} certificates claim more than their counts "
+            f"give, that of image {false[0]} first: nothing here counts as certified. "
+            "`lightning-smooth audit` says what is wrong."
+        )
+        return "unknown"
     counts = Counter(claim(c) for c in certificates)
     if len(counts) > 1:
         listed = ", ".join(f"{counts[name]} {name}" for name in sorted(counts))

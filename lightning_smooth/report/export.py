@@ -29,7 +29,8 @@ def export_logs(runs: Sequence[Run], folder: Path, *, form: str = "tsv") -> dict
         form: one of `FORMATS`.
 
     Raises:
-        InputError: `form` is not known, or an image has no label or no radius.
+        InputError: `form` is not known, an image has no label or no radius, or radii are not in l2,
+            in which logs of this format are read.
     """
     if form not in FORMATS:
         raise InputError(f"Expected `export` to be one of {', '.join(FORMATS)}, but got {form!r}.")
@@ -47,6 +48,12 @@ def export_logs(runs: Sequence[Run], folder: Path, *, form: str = "tsv") -> dict
 
 
 def _text(run: Run) -> str:
+    unit = run.measure.unit
+    if unit != "l2":
+        raise InputError(
+            f"{run.path} cannot be exported: its radii are in {unit}, and a log of this format, "
+            "which does not say its unit, is read as one of l2 radii."
+        )
     try:
         return published_text(run.frame)
     except InputError as error:

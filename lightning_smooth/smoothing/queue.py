@@ -9,6 +9,7 @@ equal to within float rounding.
 from __future__ import annotations
 
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from lightning_smooth.errors import InputError
 from lightning_smooth.smoothing.checks import check_logits
-from lightning_smooth.smoothing.execution import laid_out
+from lightning_smooth.smoothing.execution import laid_out, trial_images
 from lightning_smooth.smoothing.laws import Law
 from lightning_smooth.smoothing.plans import Draws, Plan, T, Tally, votes
 from lightning_smooth.smoothing.rng import BLOCK
@@ -193,13 +194,24 @@ class DrawQueue(Generic[T]):
         counts = job.counts if self.share is None else self.share.total(job.counts)
         counts = counts.cpu()
         if not bool(counts.any()):
-            raise InputError(
-                f"The model gave no finite scores for any of {job.ask.count} noisy copies of "
-                f"image {job.ask.key.index}: its weights are damaged, or it overflows in its dtype."
-            )
+            self._no_scores(job)
         place = self._jobs.index(job)
         del self._jobs[place]
         self._send(job.plan, counts, job.seconds + self._clock() - start, place)
+
+    def _no_scores(self, job: _Job[T]) -> None:
+        """Let an image go without a vote, unless the model has no scores for any image."""
+        said = (
+            f"The model gave no finite scores for any of {job.ask.count} noisy copies of image "
+            f"{job.ask.key.index}"
+        )
+        trial = laid_out(trial_images(job.image.to(self.dtype)), channels_last=self.channels_last)
+        if self.full:
+            trial = trial.repeat(-(-self.batch_size // len(trial)), 1, 1, 1)[: self.batch_size]
+        # Sums of scores, or their bits, would pass for those of an image with low scores.
+        if self.tally is not votes or not bool(self.model(trial).isfinite().all()):
+            raise InputError(f"{said}: its weights are damaged, or it overflows in its dtype.")
+        warnings.warn(f"{said}: it cannot be certified.", stacklevel=2)
 
     def _send(
         self, plan: Plan[T], counts: Tensor | None, seconds: float, place: int | None = None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import cast, get_args
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from lightning_smooth.arithmetic import full_float32
 from lightning_smooth.errors import InputError, check_count
 from lightning_smooth.smoothing.checks import check_function, check_mode
 from lightning_smooth.smoothing.execution import Execution, Speed, prepare, trial_images
@@ -23,8 +24,8 @@ from lightning_smooth.types import Precision
 _LONG = 10_000
 """Draws of an image from which on a warm-up pays."""
 
-_CHECKED: WeakSet[nn.Module] = WeakSet()
-"""Models that were seen to answer each image by itself."""
+_CHECKED: WeakKeyDictionary[nn.Module, object] = WeakKeyDictionary()
+"""Models that were seen to answer each image by itself, and what they were made of then."""
 
 
 class SmoothedClassifier:
@@ -37,7 +38,8 @@ class SmoothedClassifier:
         law: the noise.
         batch_size: noisy copies in a forward pass; None to choose.
         precision: arithmetic of the model: `float32` leaves it in the dtype of its weights,
-            without TF32, `bf16` runs it under autocast. The two are different classifiers.
+            without TF32 and whatever else torch was told to round products to, `bf16` runs it
+            under autocast. The two are different classifiers.
         speed: how the model is run.
         share: splits each image's draws with other processes; None to make all of them here.
 
@@ -118,9 +120,10 @@ class SmoothedClassifier:
 
     def _check(self, images: Tensor) -> None:
         check_mode(self.model)
-        if self.model not in _CHECKED:
+        made_of = self.precision, _structure(self.model)
+        if _CHECKED.get(self.model) != made_of:
             check_function(self.model, images, precision=self.precision)
-            _CHECKED.add(self.model)
+            _CHECKED[self.model] = made_of
 
     def votes(self, image: Tensor, key: NoiseKey, n: int) -> Tensor:
         """Count the classes of `n` draws.
@@ -146,7 +149,7 @@ class SmoothedClassifier:
         """Set modes and arithmetic as the certificate says, and put them back."""
         bf16 = self.precision == "bf16"
         arithmetic = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-        with evaluating(self.model), _full_float32(), arithmetic:
+        with evaluating(self.model), full_float32(), arithmetic:
             yield
 
     @property
@@ -159,6 +162,12 @@ class SmoothedClassifier:
         if done is not None and done.compiled:
             said["compiled"] = True
         return said
+
+    @property
+    def roundoff(self) -> float:
+        """What rounding one score may move it by, as a share of it."""
+        dtype = torch.bfloat16 if self.precision == "bf16" else _reference(self.model).dtype
+        return torch.finfo(dtype).eps / 2
 
     @property
     def device(self) -> torch.device:
@@ -197,13 +206,9 @@ def _reference(model: nn.Module) -> Tensor:
     return next(floating, torch.empty(0))
 
 
-@contextmanager
-def _full_float32() -> Iterator[None]:
-    """Keep TF32 out of float32 convolutions and matrix products on a GPU, and put it back."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32
-    try:
-        cudnn.allow_tf32 = matmul.allow_tf32 = False
-        yield
-    finally:
-        cudnn.allow_tf32, matmul.allow_tf32 = before
+def _structure(model: nn.Module) -> tuple[tuple[int, type, bool], ...]:
+    """The modules of a model, and which of them take their statistics from the batch."""
+    return tuple(
+        (id(module), type(module), getattr(module, "running_mean", True) is None)
+        for module in model.modules()
+    )

@@ -15,6 +15,7 @@ from typing import Final
 
 import torch
 
+from lightning_smooth.arithmetic import full_float32
 from lightning_smooth.errors import InputError
 
 NETWORK: Final = 2.0**-24
@@ -72,12 +73,6 @@ def check_dtype(dtype: torch.dtype) -> None:
 
 @contextmanager
 def plain_sums() -> Iterator[None]:
-    """Keep to sums of products: no TF32, no transforms of Winograd or Fourier in float32."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32
-    try:
-        cudnn.allow_tf32 = matmul.allow_tf32 = False
-        with torch.backends.nnpack.flags(enabled=False):
-            yield
-    finally:
-        cudnn.allow_tf32, matmul.allow_tf32 = before
+    """Keep to sums of float32's products: no TF32 or bf16, no transforms of Winograd or Fourier."""
+    with full_float32(), torch.backends.nnpack.flags(enabled=False):
+        yield

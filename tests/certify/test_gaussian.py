@@ -301,3 +301,21 @@ class Cheat(GaussianCertifier):
 def test_certificates_that_contradict_themselves_never_leave(changes):
     with pytest.raises(SoundnessError):
         Cheat(**changes)(Brightness(), IMAGE, index=0)
+
+
+class Overflowing(nn.Module):
+    """No finite scores for images that are nearly black."""
+
+    def forward(self, x):
+        mean = x.mean(dim=(1, 2, 3))
+        score = torch.where(mean < 0.08, torch.inf, mean)
+        return torch.stack([0.5 - score, score], dim=1)
+
+
+def test_an_image_without_scores_is_not_certified_and_does_not_stop_the_others():
+    images = [torch.full((1, 4, 4), value) for value in (0.9, 0.0, 0.8)]
+    certifier = GaussianCertifier(0.05, n=100)
+    with pytest.warns(UserWarning, match="for any of 100 noisy copies of image 1: it cannot"):
+        found = [*certifier.certify_batch(Overflowing(), images, indices=[0, 1, 2])]
+    assert [c.abstained for c in found] == [False, True, False]
+    assert (found[1].hits, found[1].radius) == (0, 0.0)

@@ -210,3 +210,30 @@ class Cheat(LipschitzCertifier):
 def test_certificates_that_contradict_themselves_never_leave(changes):
     with pytest.raises(SoundnessError):
         Cheat(**changes)(linear(), random_image(0), index=0)
+
+
+class Large(nn.Module):
+    """Scores size + mean and size, of which bf16 keeps 8 bits."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.layer = nn.Linear(16, 2)
+        self.layer.weight.data = torch.tensor([[1.0] * 16, [0.0] * 16]) / 16
+        self.layer.bias.data = torch.tensor([size, size])
+
+    def forward(self, x):
+        return self.layer(x.flatten(1))
+
+
+@pytest.mark.parametrize(("size", "precision"), [(100.0, "bf16"), (1e6, "float32")])
+def test_rounding_below_that_of_the_scores_themselves_is_refused(size, precision):
+    x = torch.full((1, 4, 4), 0.9)
+    with pytest.raises(InputError, match=f"`rounding` to be at least .* in {precision}"):
+        LipschitzCertifier(1.0, 1e-3, precision=precision)(Large(size), x, index=3)
+    c = LipschitzCertifier(1.0, 1.0, precision=precision)(Large(size), x, index=3)
+    assert c.abstained
+
+
+def test_no_rounding_at_all_is_refused_in_bf16():
+    with pytest.raises(InputError, match="above 0 in bf16"):
+        LipschitzCertifier(1.0, 0.0, precision="bf16")

@@ -162,3 +162,22 @@ def test_the_largest_radius_is_that_of_unanimous_draws():
 def test_a_fraction_lies_between_0_and_1(fraction):
     with pytest.raises(InputError, match="fraction"):
         AdaptiveGaussianCertifier(SIGMA, fraction)
+
+
+class Always(nn.Module):
+    """Class 1 everywhere."""
+
+    def forward(self, x):
+        return torch.tensor([[0.0, 1.0]]).expand(len(x), 2)
+
+
+@pytest.mark.parametrize("rule", ["looks", "betting"])
+@pytest.mark.parametrize("sigma", [0.12, 0.25, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("n", [100, 250, 1000])
+def test_the_largest_radius_that_is_said_can_be_asked_for(rule, sigma, n):
+    largest = SequentialGaussianCertifier(sigma, radii=[0.0], n=n, rule=rule).largest_radius
+    certifier = SequentialGaussianCertifier(sigma, radii=[largest], n=n, rule=rule)
+    c = certifier(Always(), image(0.0), index=0)
+    assert (c.radius, c.decisions) == (largest, {repr(largest): "held"})
+    with pytest.raises(InputError, match="the largest that"):
+        SequentialGaussianCertifier(sigma, radii=[largest * (1 + 1e-12)], n=n, rule=rule)

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "lightning_smooth"
 ORDER = [
-    {"errors", "types", "_version", "allocator"},
+    {"errors", "types", "_version", "allocator", "arithmetic"},
     {"maths"},
     {"records", "transforms"},
     {"models"},
@@ -41,7 +41,7 @@ ONLY = {
     "torch": set(LEVEL) - {"errors", "types", "maths", "records", "report", "__main__"},
 }  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
-SHARED = {"errors", "types", "_version", "allocator"}
+SHARED = {"errors", "types", "_version", "allocator", "arithmetic"}
 
 
 def room(path):

@@ -58,3 +58,30 @@ def test_shape_and_name_count():
     prints = [Named("a", (2, 3)), Named("a", (3, 2)), Named("b", (2, 3)), Named("a", ())]
     assert len({fingerprint(model)["weights"] for model in prints}) == 4
     assert fingerprint(nn.Sequential(nn.Flatten()))["architecture"].startswith("Sequential-")
+
+
+class Foreign(nn.Module):
+    """Keeps what it computes with where neither repr nor state dict show it."""
+
+    def __init__(self, mean, factor=1.0):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.mean = torch.tensor([mean])
+        self.factor = factor
+        self._calls = 0
+
+    def forward(self, x):
+        self._calls += 1
+        return self.layer(x - self.mean) * self.factor
+
+
+def test_plain_attributes_of_foreign_modules_count():
+    torch.manual_seed(0)
+    models = [Foreign(0.0), Foreign(0.5), Foreign(0.0, factor=2.0), Foreign(0.0)]
+    for model in models:
+        model.load_state_dict(models[0].state_dict())
+    models[3](torch.zeros(1, 2))
+    found = [fingerprint(model) for model in models]
+    assert found[0] == found[3]
+    assert len({told["attributes"] for told in found}) == 3
+    assert "attributes" not in fingerprint(SmallConvNet())

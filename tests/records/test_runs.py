@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -207,3 +209,22 @@ def test_the_largest_radius_of_adaptive_draws_is_that_of_the_last_look():
     notes = []
     assert largest_radius({**settings, "rule": "luck"}, notes) is None
     assert "luck" in notes[0]
+
+
+def test_what_claims_more_than_its_counts_is_not_called_certified(tmp_path):
+    false = dataclasses.replace(certificate(20), radius=9.9, ledger={"estimation": ALPHA})
+    write(tmp_path / "records.jsonl", header(), [certificate(0), false, certificate(40)])
+    run = load_run(tmp_path)
+    assert run.guarantee == "unknown"
+    assert "1 of 3 certificates claim more" in run.notes[0]
+    assert "image 20 first" in run.notes[0]
+
+
+@pytest.mark.parametrize("field", ["votes", "votes0"])
+def test_counts_without_an_end_are_a_damaged_line(tmp_path, field):
+    line = certificate(0).to_json()
+    endless = json.dumps({**json.loads(line), field: {"3": math.inf}})
+    lines = [json.dumps(header()), line, endless, line]
+    (tmp_path / "records.jsonl").write_text("\n".join(lines))
+    with pytest.raises(RecordError, match=field):
+        load_run(tmp_path)

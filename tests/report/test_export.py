@@ -114,3 +114,9 @@ def test_the_command_knows_one_format(capsys):
         main([str(REAL), "--export", "csv"])
     assert stop.value.code == 2
     assert "'tsv'" in capsys.readouterr().err
+
+
+def test_radii_of_another_unit_are_not_exported(tmp_path):
+    path = records(tmp_path / "records.jsonl", radius_unit="l1")
+    with pytest.raises(InputError, match="its radii are in l1"):
+        write_report([path], tmp_path / "out", export="tsv")

@@ -88,3 +88,14 @@ def test_a_model_is_tried_once() -> None:
     first = len(calls)
     certifier(model, torch.rand(1, 28, 28), index=1)
     assert len(calls) - first < first
+
+
+def test_a_model_is_checked_again_when_it_is_made_of_other_modules():
+    model = Head(nn.BatchNorm2d(1))
+    certifier = GaussianCertifier(0.5, n=100)
+    image = torch.full((1, 4, 4), 0.6)
+    certifier(model, image, index=0)
+    layer = model.layer
+    layer.track_running_stats, layer.running_mean, layer.running_var = False, None, None
+    with pytest.raises(InputError, match="does not depend on the rest of the batch"):
+        certifier(model, image, index=1)

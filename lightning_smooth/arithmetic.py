@@ -1,0 +1,38 @@
+"""Which arithmetic torch multiplies float32 matrices in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import reduce
+from typing import Any, Final
+
+import torch
+
+_BACKENDS: Final = (
+    "cuda.matmul",
+    "cudnn.conv",
+    "cudnn.rnn",
+    "mkldnn.matmul",
+    "mkldnn.conv",
+    "mkldnn.rnn",
+)
+"""What torch may run float32 products on in TF32, or in bf16 on a CPU, where that was allowed."""
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Compute float32 products and convolutions in float32 alone, and put the settings back.
+
+    `torch.set_float32_matmul_precision("medium")` allows TF32 on a GPU and bf16 on a CPU that has
+    units for it: another classifier than the one in float32.
+    """
+    places: list[Any] = [reduce(getattr, name.split("."), torch.backends) for name in _BACKENDS]
+    before = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = "ieee"
+        yield
+    finally:
+        for place, setting in zip(places, before, strict=True):
+            place.fp32_precision = setting
