@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, final
 
 import torch
@@ -211,10 +211,8 @@ class Certifier(ABC):
     ) -> Plan[Certificate]:
         """Certify one validated image; label, image and seconds are filled in afterwards."""
 
-    @staticmethod
-    def _tally(scores: Tensor) -> Tensor:
-        """What a draw adds to the sums that the plan is sent."""
-        return votes(scores)
+    _tally: Callable[[Tensor], Tensor] = staticmethod(votes)
+    """What a draw adds to the sums that the plan is sent."""
 
     def _checked(
         self, smoothed: SmoothedClassifier, image: Tensor, index: int, label: int | None

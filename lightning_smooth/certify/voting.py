@@ -16,7 +16,7 @@ from lightning_smooth.records.prediction import Prediction
 from lightning_smooth.smoothing.checks import check_image
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.laws import Law
-from lightning_smooth.smoothing.plans import Draws, Plan, votes
+from lightning_smooth.smoothing.plans import Draws, Plan
 from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, Stream
 from lightning_smooth.smoothing.smoothed import SmoothedClassifier
 from lightning_smooth.types import ABSTAIN, Guarantee, Precision
@@ -44,7 +44,6 @@ class VotingCertifier(Certifier):
 
     method: ClassVar[str]
     guarantee: ClassVar[Guarantee] = "certified"
-    _tally = staticmethod(votes)  # by which a queue knows that no votes are no hits, and no more
 
     def __init__(
         self,
