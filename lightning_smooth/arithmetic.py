@@ -29,10 +29,18 @@ def full_float32() -> Iterator[None]:
     """
     places: list[Any] = [reduce(getattr, name.split("."), torch.backends) for name in _BACKENDS]
     before = [place.fp32_precision for place in places]
+    cudnn: Any = torch.backends.cudnn
     try:
+        allowed = cudnn.allow_tf32
+    except RuntimeError:  # the newer settings are not of one mind, and it cannot tell
+        allowed = None
+    try:
+        cudnn.allow_tf32 = False  # so that the older one, if a model asks for it, says the same
         for place in places:
             place.fp32_precision = "ieee"
         yield
     finally:
+        if allowed is not None:
+            cudnn.allow_tf32 = allowed
         for place, setting in zip(places, before, strict=True):
             place.fp32_precision = setting

@@ -50,3 +50,31 @@ def test_settings_are_put_back_after_an_error():
     with pytest.raises(ZeroDivisionError), full_float32():
         raise ZeroDivisionError
     assert [place.fp32_precision for place in PLACES] == before
+
+
+@pytest.mark.parametrize("setting", [True, False])
+def test_the_older_settings_of_torch_say_the_same(setting):
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32
+    try:
+        cudnn.allow_tf32 = setting
+        with full_float32(), cudnn.flags(enabled=False, allow_tf32=False):
+            assert not cudnn.allow_tf32
+            assert not torch.backends.cuda.matmul.allow_tf32
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert cudnn.allow_tf32 == setting
+    finally:
+        cudnn.allow_tf32 = before
+
+
+def test_settings_that_the_older_ones_cannot_tell_are_put_back_too():
+    conv, cudnn = torch.backends.cudnn.conv, torch.backends.cudnn
+    before = cudnn.allow_tf32
+    try:
+        cudnn.allow_tf32 = True
+        conv.fp32_precision = "ieee"
+        with full_float32():
+            assert conv.fp32_precision == cudnn.rnn.fp32_precision == "ieee"
+        assert (conv.fp32_precision, cudnn.rnn.fp32_precision) == ("ieee", "tf32")
+    finally:
+        cudnn.allow_tf32 = before
