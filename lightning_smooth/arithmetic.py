@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
 from typing import Any, Final
@@ -30,17 +30,27 @@ def full_float32() -> Iterator[None]:
     places: list[Any] = [reduce(getattr, name.split("."), torch.backends) for name in _BACKENDS]
     before = [place.fp32_precision for place in places]
     cudnn: Any = torch.backends.cudnn
+    # The older settings too, so that they say the same if a model asks for them; where the newer
+    # ones are not of one mind, they cannot tell.
+    allowed = _told(lambda: cudnn.allow_tf32)
+    word = _told(torch.get_float32_matmul_precision)
     try:
-        allowed = cudnn.allow_tf32
-    except RuntimeError:  # the newer settings are not of one mind, and it cannot tell
-        allowed = None
-    try:
-        cudnn.allow_tf32 = False  # so that the older one, if a model asks for it, says the same
+        cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
         for place in places:
             place.fp32_precision = "ieee"
         yield
     finally:
         if allowed is not None:
             cudnn.allow_tf32 = allowed
+        if word is not None:
+            torch.set_float32_matmul_precision(word)
         for place, setting in zip(places, before, strict=True):
             place.fp32_precision = setting
+
+
+def _told(setting: Callable[[], Any]) -> Any:
+    try:
+        return setting()
+    except RuntimeError:
+        return None

@@ -13,7 +13,9 @@ PLACES = [reduce(getattr, name.split("."), torch.backends) for name in _BACKENDS
 @pytest.fixture(autouse=True)
 def put_back():
     before = [place.fp32_precision for place in PLACES]
+    word = torch.get_float32_matmul_precision()
     yield
+    torch.set_float32_matmul_precision(word)
     for place, setting in zip(PLACES, before, strict=True):
         place.fp32_precision = setting
 
@@ -43,6 +45,14 @@ def test_products_are_those_of_float32_and_settings_are_put_back(allow):
         assert [place.fp32_precision for place in PLACES] == ["ieee"] * len(PLACES)
         assert error() < 1e-3
     assert [place.fp32_precision for place in PLACES] == before
+
+
+def test_a_word_that_allowed_more_is_put_back():
+    torch.set_float32_matmul_precision("medium")
+    with full_float32():
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.get_float32_matmul_precision() == "medium"
 
 
 def test_settings_are_put_back_after_an_error():
