@@ -20,6 +20,14 @@ _BACKENDS: Final = (
 """What torch may run float32 products on in TF32, or in bf16 on a CPU, where that was allowed."""
 
 
+def float32_products() -> dict[str, str]:
+    """For each backend of torch, what its float32 products may be: `ieee`, `tf32` or `bf16`.
+
+    `none` leaves it to the backend and to torch.
+    """
+    return {name: place.fp32_precision for name, place in zip(_BACKENDS, _places(), strict=True)}
+
+
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Compute float32 products and convolutions in float32 alone, and put the settings back.
@@ -27,7 +35,7 @@ def full_float32() -> Iterator[None]:
     `torch.set_float32_matmul_precision("medium")` allows TF32 on a GPU and bf16 on a CPU that has
     units for it: another classifier than the one in float32.
     """
-    places: list[Any] = [reduce(getattr, name.split("."), torch.backends) for name in _BACKENDS]
+    places = _places()
     before = [place.fp32_precision for place in places]
     cudnn: Any = torch.backends.cudnn
     # The older settings too, so that they say the same if a model asks for them; where the newer
@@ -54,3 +62,7 @@ def _told(setting: Callable[[], Any]) -> Any:
         return setting()
     except RuntimeError:
         return None
+
+
+def _places() -> list[Any]:
+    return [reduce(getattr, name.split("."), torch.backends) for name in _BACKENDS]

@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
+from lightning_smooth.arithmetic import float32_products
 from lightning_smooth.errors import InputError
 
 _PACKAGES = (
@@ -155,7 +156,6 @@ def environment() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
     cuda = torch.cuda.is_available()
-    cudnn: Any = torch.backends.cudnn
     return {
         "command": " ".join(sys.argv),
         "python": platform.python_version(),
@@ -164,8 +164,7 @@ def environment() -> dict[str, Any]:
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if cuda else None,
-        "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        "cudnn_allow_tf32": cudnn.conv.fp32_precision == "tf32",
+        "float32_products": float32_products(),
         "commit": _commit(),
     }
 

@@ -11,20 +11,8 @@ from lightning_smooth.errors import SmoothError
 from lightning_smooth.maths.ledger import check_ledger
 from lightning_smooth.records.anchor import SHARE
 from lightning_smooth.records.audit_case import Problem, Subject
+from lightning_smooth.records.audit_methods import counted
 from lightning_smooth.records.certificate import Certificate
-
-_COUNTED: Final = {
-    "gaussian",
-    "gaussian adaptive",
-    "gaussian exact",
-    "gaussian sequential",
-    "uniform",
-    "resolvable",
-    "resolvable sequential",
-    "base spt",
-    "base spt sequential",
-}
-"""Methods whose hits are votes of draws that are listed."""
 
 _BINDING: Final = ("sigma", "lam", "precision", "block", "rule", "n", "transform", "box", "norm")
 """Settings that stand in each certificate, so that it says by itself what was certified."""
@@ -56,7 +44,7 @@ def _compare_hits(c: Certificate) -> Iterator[Problem]:
 def votes(case: Subject) -> list[Problem] | None:
     """Draws have votes, at most one each, for classes that there are."""
     c = case.certificate
-    told = c.votes or c.votes0 or c.method in _COUNTED
+    told = c.votes or c.votes0 or counted(c)
     return [*_compare_votes(c, case.header)] if told else None
 
 
@@ -66,10 +54,10 @@ def _compare_votes(c: Certificate, header: Mapping[str, Any]) -> Iterator[Proble
     named = len(names) if isinstance(names, list) else 0
     if named and isinstance(classes, int) and classes not in (named, named + 1):
         yield Problem("contradiction", f"{classes} classes", f"{named} class names")
-    counted = c.method in _COUNTED
-    if counted and c.n0 and not c.votes0:
+    listed = counted(c)
+    if listed and c.n0 and not c.votes0:
         yield Problem("incomplete", "no votes0", f"those of n0 = {c.n0} draws")
-    if counted and c.n and not c.votes:
+    if listed and c.n and not c.votes:
         yield Problem("incomplete", "no votes", f"those of n = {c.n} draws")
     for name, votes, most in (("n", c.votes, c.n), ("n0", c.votes0, c.n0)):
         total = sum(votes.values())

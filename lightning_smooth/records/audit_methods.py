@@ -60,10 +60,13 @@ class Recomputed:
 Method = Callable[[Certificate], Recomputed]
 
 _METHODS: dict[str, Method] = {}
+_COUNTED: set[str] = set()
 
 
-def audits(name: str) -> Callable[[Method], Method]:
+def audits(name: str, *, counted: bool = False) -> Callable[[Method], Method]:
     """Enter a function as the recomputation of the method `name` (`Certificate.method`).
+
+    `counted`: its hits are votes of draws, all of which a certificate lists.
 
     The function raises a `SmoothError` where the certificate lacks what the method needs or
     contradicts itself; the audit reports its message as a fault of the bound.
@@ -71,6 +74,8 @@ def audits(name: str) -> Callable[[Method], Method]:
 
     def enter(method: Method) -> Method:
         _METHODS[name] = method
+        if counted:
+            _COUNTED.add(name)
         return method
 
     return enter
@@ -84,6 +89,11 @@ def known_methods() -> tuple[str, ...]:
 def method_of(certificate: Certificate) -> Method | None:
     """The recomputation of the certificate's method; None where it is not known here."""
     return _METHODS.get(certificate.method)
+
+
+def counted(certificate: Certificate) -> bool:
+    """Whether the certificate's method lists the votes of its draws."""
+    return certificate.method in _COUNTED
 
 
 def number(part: Mapping[str, Any], key: str, *, where: str) -> float:
@@ -102,7 +112,7 @@ def number(part: Mapping[str, Any], key: str, *, where: str) -> float:
     raise RecordError(f"There is no number `{key}` in `{where}`.")
 
 
-@audits("gaussian")
+@audits("gaussian", counted=True)
 def gaussian(certificate: Certificate) -> Recomputed:
     """CERTIFY with a fixed number of draws (Cohen et al. 2019, section 3.2.2; THEORY section 1).
 

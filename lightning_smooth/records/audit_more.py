@@ -18,7 +18,7 @@ from lightning_smooth.records.audit_methods import Recomputed, Verdict, audits, 
 from lightning_smooth.records.certificate import Certificate
 
 
-@audits("gaussian exact")
+@audits("gaussian exact", counted=True)
 def gaussian_exact(c: Certificate) -> Recomputed:
     """As for fixed draws of a Gaussian, of the law that `maths.rounded` draws (section 12)."""
     low, high = clip_range(number(c.parameters, "sigma", where="parameters"))
@@ -50,7 +50,7 @@ def gaussian_soft(c: Certificate) -> Recomputed:
     )
 
 
-@audits("uniform")
+@audits("uniform", counted=True)
 def uniform(c: Certificate) -> Recomputed:
     """Clopper and Pearson's bound, and the l1 radius of uniform noise (section 4)."""
     if c.looks:

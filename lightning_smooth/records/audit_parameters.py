@@ -17,25 +17,25 @@ from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.types import Guarantee
 
 
-@audits("resolvable")
+@audits("resolvable", counted=True)
 def resolvable(c: Certificate) -> Recomputed:
     """The radius of the laws, from the bound of Clopper and Pearson."""
     return _fixed(c, "certified")
 
 
-@audits("base spt")
+@audits("base spt", counted=True)
 def base_spt(c: Certificate) -> Recomputed:
     """As for a transformation that composes, which this one does not: an estimate."""
     return _fixed(c, "estimated")
 
 
-@audits("resolvable sequential")
+@audits("resolvable sequential", counted=True)
 def resolvable_sequential(c: Certificate) -> Recomputed:
     """Decisions of radii, or of a box, by the looks that the certificate lists."""
     return _sequential(c, "certified")
 
 
-@audits("base spt sequential")
+@audits("base spt sequential", counted=True)
 def base_spt_sequential(c: Certificate) -> Recomputed:
     """As for a transformation that composes, which this one does not: an estimate."""
     return _sequential(c, "estimated")

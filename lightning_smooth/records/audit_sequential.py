@@ -47,7 +47,7 @@ def _stopping(name: str, most: int, alpha: float) -> Stopping:
     return stopping(cast(Rule, name), most, alpha)
 
 
-@audits("gaussian adaptive")
+@audits("gaussian adaptive", counted=True)
 def gaussian_adaptive(c: Certificate) -> Recomputed:
     """The radius of the best bound of all looks, wherever it stopped."""
     sigma = number(c.parameters, "sigma", where="parameters")
@@ -58,7 +58,7 @@ def gaussian_adaptive(c: Certificate) -> Recomputed:
     )
 
 
-@audits("gaussian sequential")
+@audits("gaussian sequential", counted=True)
 def gaussian_sequential(c: Certificate) -> Recomputed:
     """Decisions and the largest radius held, by the looks that the certificate lists."""
     sigma = number(c.parameters, "sigma", where="parameters")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_smooth.arithmetic import _BACKENDS, full_float32
+from lightning_smooth.callbacks.run_folder import environment
 
 PLACES = [reduce(getattr, name.split("."), torch.backends) for name in _BACKENDS]
 
@@ -88,3 +89,13 @@ def test_settings_that_the_older_ones_cannot_tell_are_put_back_too():
         assert (conv.fp32_precision, cudnn.rnn.fp32_precision) == ("ieee", "tf32")
     finally:
         cudnn.allow_tf32 = before
+
+
+def test_a_run_says_what_products_were_allowed_even_where_torch_cannot():
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    with pytest.raises(RuntimeError):
+        torch.get_float32_matmul_precision()
+    told = environment()["float32_products"]
+    assert told["cuda.matmul"] == "tf32"
+    assert told["mkldnn.matmul"] == "bf16"
