@@ -15,8 +15,18 @@ from typing import Any, Final, TypeGuard
 
 from lightning_smooth.errors import RecordError
 from lightning_smooth.records.audit_lines import Content, Entry, Fault, Kind, read_lines
-from lightning_smooth.records.reading import fingerprint
+from lightning_smooth.records.certificate import Certificate
+from lightning_smooth.records.reading import fingerprint, kind_of
 from lightning_smooth.records.runs import PARTS, RECORDS
+
+_TOLD: Final = {
+    "model": "the network",
+    "certifier": "what certified it, with its settings",
+    "attack": "the attack, with its settings",
+    "data": "the images' data set",
+    "selection": "which of its images were chosen",
+}
+"""What the parts of a header tell, without which its records cannot be made again."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,13 @@ def _header(files: Files) -> Outcome:
         said = f"selection.images = {images!r:.60}"
         expected = f"{len(wanted)}, by skip, limit and size"
         faults.append(_fault("header", "contradiction", files, said, expected))
+    for content in headed:
+        made = "certifier" if kind_of(content.header) == Certificate.plural else "attack"
+        faults += [
+            _fault("header", "incomplete", files, f"no {part}", _TOLD[part], content.file)
+            for part in ("model", made, "data", "selection")
+            if not content.header.get(part)
+        ]
     wrong = {fault.file for fault in faults}
     return Outcome(len(headed) - len(wrong), faults, unchecked=len(files.contents) - len(headed))
 
@@ -275,7 +292,7 @@ def _fault(
 FILE_CHECKS: Final[Mapping[str, tuple[str, Callable[[Files], Outcome]]]] = {
     "lines": ("each line is a whole record", _lines),
     "merged": ("nothing is left in a *.parts folder", _merged),
-    "header": ("headers agree, and in themselves", _header),
+    "header": ("headers are whole, and agree", _header),
     "once": ("each image has one record", _once),
     "complete": ("all images of the selection", _complete),
 }

@@ -111,7 +111,15 @@ def test_a_file_that_ends_within_its_header(tmp_path):
 def test_a_header_alone_is_not_all_right(tmp_path):
     nothing = {k: v for k, v in HEADER.items() if k != "selection"}
     result = audit(write(tmp_path / "records.jsonl", [], nothing))
-    assert found(result.faults) == {("lines", "incomplete")}
+    assert found(result.faults) == {("lines", "incomplete"), ("header", "incomplete")}
+
+
+@pytest.mark.parametrize("part", ["model", "certifier", "data", "selection"])
+@pytest.mark.parametrize("left", [None, {}])
+def test_a_header_has_to_say_what_was_certified_how_and_of_what(tmp_path, part, left):
+    result = audit(write(tmp_path / "records.jsonl", ROWS, HEADER | {part: left}))
+    (fault,) = result.faults
+    assert (fault.check, fault.kind, fault.recorded) == ("header", "incomplete", f"no {part}")
 
 
 def test_what_a_header_tells_of_the_images(tmp_path):
@@ -126,7 +134,7 @@ def test_what_a_header_tells_of_the_images(tmp_path):
     assert faults(ROWS[:3], data=unknown, selection=nothing | {"images": 4}) == few
     assert faults(ROWS, selection={"skip": 20, "limit": None, "images": 500}) == set()
     assert faults(ROWS, selection={"skip": 20, "limit": 500, "images": 499}) == {("header", WRONG)}
-    for damaged in (None, [], {"skip": 0}, {"skip": "x", "images": math.nan}, {"images": -3}):
+    for damaged in ({"skip": 0}, {"skip": "x", "images": math.nan}, {"images": -3}):
         assert faults(ROWS, selection=damaged) == set()
 
 

@@ -136,7 +136,8 @@ def lost(*anchors, said):
 def audited(tmp_path, case, change=None):
     """What the audit of a file with this one record finds, after a change of its JSON."""
     header = json.loads(REAL.read_text().split("\n", 1)[0])
-    header |= {"certifier": {}, "selection": {"skip": 1, "limit": 1, "images": 1}}
+    header |= {"certifier": {"method": case.method}}
+    header |= {"selection": {"skip": 1, "limit": 1, "images": 1}}
     line = json.loads(case.to_json())
     if change is not None:
         change(line)
