@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
+from jsonargparse import Namespace
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningArgumentParser
 
@@ -27,6 +28,18 @@ _NEEDED: Final = {
 
 class Parser(LightningArgumentParser):
     """LightningArgumentParser whose errors say what is missing, and which name was meant."""
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *rest: Any, **kwargs: Any
+    ) -> Namespace:
+        """As jsonargparse does, but a null for a class within a class arrives as one.
+
+        `--model.model.mean null` is handed on to the parser of the inner class as `--mean=None`
+        (jsonargparse 4.53), which is a text there.
+        """
+        if args is not None:
+            args = [f"{word[:-5]}=null" if word.endswith("=None") else word for word in args]
+        return super().parse_args(args, *rest, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message, clearer where it is known, and exit with status 2."""

@@ -89,6 +89,16 @@ def settings(arguments, capsys):
     return yaml.safe_load(capsys.readouterr().out)
 
 
+def test_a_null_for_a_class_within_a_class_stays_one(capsys):
+    means = "--model.model.mean", "[0.5]", "--model.model.std", "[0.5]"
+    arguments = ["fit", "--config", str(ROOT / "configs/mnist.yaml"), *means]
+    found = settings(arguments, capsys)["model"]["init_args"]["model"]["init_args"]
+    assert (found["mean"], found["std"]) == ([0.5], [0.5])
+    arguments += ["--model.model.mean", "null", "--model.model.std=null"]
+    found = settings(arguments, capsys)["model"]["init_args"]["model"]["init_args"]
+    assert (found["mean"], found["std"]) == (None, None)
+
+
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
 def test_the_first_line_is_a_command_that_parses(path, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
