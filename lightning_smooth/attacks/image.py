@@ -240,11 +240,7 @@ class ImageAttack(Attack):
         """Points (R, B, C, H, W), and the queries (B,) that they took."""
         with task.drawing(0), self.gradient.installed(model):
             target = Target(
-                model,
-                task,
-                self.gradient,
-                batch_size=self.batch_size,
-                shattered=self.shattered,
+                model, task, self.gradient, batch_size=self.batch_size, shattered=self.shattered
             )
             return self._search(target, task).detach(), target.queries
 
@@ -266,12 +262,7 @@ class ImageAttack(Attack):
     def _judged(self, model: nn.Module, task: Task, raw: Tensor, queries: Tensor) -> Attacked:
         def verdict(points: Tensor, part: int) -> Verdict:
             return self.judge(
-                model,
-                points,
-                task.labels,
-                indices=task.indices,
-                seed=self.seed,
-                part=part,
+                model, points, task.labels, indices=task.indices, seed=self.seed, part=part
             )
 
         points = torch.stack([legal(self.norm, one, task.images, task.bounds) for one in raw])

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import Tensor
 
-from lightning_smooth.certify.spt import drawn
 from lightning_smooth.errors import InputError, check_count, check_positive, check_probability
 from lightning_smooth.interpolation.measure import (
     Engine,
@@ -208,4 +207,4 @@ class PopulationStudy:
 
     def _noise(self, stream: Stream, index: int, count: int) -> Tensor:
         key = NoiseKey(self.seed, index, stream, POPULATION + self.attempt)
-        return drawn(self._parameters, key, 0, count).squeeze(1)
+        return self._parameters.draws(key, 0, count).squeeze(1)

@@ -28,7 +28,7 @@ from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.laws import Law
 from lightning_smooth.smoothing.plans import Draws, Plan
-from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, Stream
+from lightning_smooth.smoothing.rng import NoiseKey, Stream
 from lightning_smooth.smoothing.smoothed import SmoothedClassifier
 from lightning_smooth.transforms.base import Transform
 from lightning_smooth.types import ABSTAIN, Box, Guarantee, Precision
@@ -218,9 +218,7 @@ class RangeCertifier(Certifier):
         with full_precision():
             cells = self.cells(image.double().cpu())
             costs = self.costs(cells)
-        norms = box_norm(
-            cells.low.numpy(), cells.high.numpy(), list(self.box.values()), self.identity
-        )
+        norms = box_norm(cells.low.numpy(), cells.high.numpy(), [*self.box.values()], self.identity)
         search = Anchoring(
             costs.cells, norms,
             goal=self.radii[-1], reach=self.reach, most=self.anchors, draws=self.n,
@@ -260,10 +258,10 @@ class RangeCertifier(Certifier):
         anchors = search.anchors(cells.theta.numpy(), cells.low.numpy(), cells.high.numpy())
         covered = [part for anchor in anchors for part in anchor.covers]
         uncovered = search.uncovered(cells.low.numpy(), cells.high.numpy())
-        held = held_radius(
-            covered, uncovered, list(self.box.values()), self.identity, self.radii[-1]
-        )
+        box = [*self.box.values()]
+        held = held_radius(covered, uncovered, box, self.identity, self.radii[-1])
         rest = NOT_HELD if search.outcome == NOT_HELD else UNDECIDED
+        said = {repr(r): HELD if held is not None and held >= r else rest for r in self.radii}
         used = [anchor.p_lower for anchor in anchors if anchor.covers]
         tried = max((anchor.p_lower for anchor in anchors), default=0.0)
         candidate, spent = int(votes0.argmax()), {SHARE: self._rule.alpha}
@@ -287,18 +285,14 @@ class RangeCertifier(Certifier):
                 "units": {p.name: p.unit for p in self.transform.parameters},
                 "n": self.n,
                 "rule": "looks",
-                "block": BLOCK,
-                "generator": self.law.generator(smoothed.device),
-                **smoothed.arithmetic,
+                **smoothed.drawing,
                 "classes": len(votes0),
             },
             seed=self.seed,
             seconds=0.0,
             votes=sparse(votes),
             votes0=sparse(votes0),
-            decisions={
-                repr(r): HELD if held is not None and held >= r else rest for r in self.radii
-            },
+            decisions=said,
             anchors=anchors,
             uncovered=uncovered,
             measured={"cells": len(cells.low), "slack": costs.slack, **spent, **costs.measured},

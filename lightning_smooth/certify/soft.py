@@ -20,7 +20,7 @@ from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.laws import GaussianNoise
 from lightning_smooth.smoothing.plans import Draws, Plan
-from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, Stream, backend
+from lightning_smooth.smoothing.rng import NoiseKey, Stream
 from lightning_smooth.smoothing.smoothed import SmoothedClassifier
 from lightning_smooth.types import ABSTAIN, Precision
 
@@ -160,9 +160,7 @@ class SoftGaussianCertifier(Certifier):
             method=self.method,
             parameters={
                 "sigma": self.sigma,
-                "block": BLOCK,
-                "generator": backend(smoothed.device),
-                **smoothed.arithmetic,
+                **smoothed.drawing,
                 "classes": classes,
                 "scale": SCALE,
             },

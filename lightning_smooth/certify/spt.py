@@ -27,7 +27,7 @@ from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.laws import GaussianNoise
 from lightning_smooth.smoothing.parameters import ParameterNoise
 from lightning_smooth.smoothing.plans import Draws, Plan, votes
-from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, Stream
+from lightning_smooth.smoothing.rng import NoiseKey, Stream
 from lightning_smooth.smoothing.smoothed import SmoothedClassifier
 from lightning_smooth.transforms.geometric import Rotation, Translation
 from lightning_smooth.transforms.preprocessing import Preprocessing
@@ -41,15 +41,6 @@ TOGETHER = 16
 
 VALIDATION = 1 << 40
 """Streams of validation are numbered from here."""
-
-
-def drawn(law: ParameterNoise, key: NoiseKey, first: int, end: int) -> Tensor:
-    """Draws `first` to `end` of b: (N, P) float64."""
-    theta = torch.cat([
-        law.block(key, block, (1, 1, 1), torch.device("cpu"))
-        for block in range(first // BLOCK, (end + BLOCK - 1) // BLOCK)
-    ])  # fmt: skip
-    return theta[first % BLOCK :][: end - first]
 
 
 class SPTCertifier(Certifier):
@@ -231,7 +222,7 @@ class SPTCertifier(Certifier):
         return NoiseKey(self.seed, index, stream, self._part + part)
 
     def _drawn(self, key: NoiseKey, first: int, end: int) -> Tensor:
-        return drawn(self._parameters, key, first, end)
+        return self._parameters.draws(key, first, end)
 
     def _shown(self, image: Tensor, noise: Tensor) -> Tensor:
         """What the inner classifier sees for outer draws (N, P): (N, C, H, W) float32."""
@@ -292,9 +283,7 @@ class SPTCertifier(Certifier):
                 **self._own(),
                 "n": self.n,
                 "rule": "looks",
-                "block": BLOCK,
-                "generator": self.law.generator(smoothed.device),
-                **smoothed.arithmetic,
+                **smoothed.drawing,
                 "classes": len(votes0),
             },
             seed=self.seed,

@@ -17,7 +17,7 @@ from lightning_smooth.smoothing.checks import check_image
 from lightning_smooth.smoothing.execution import Speed
 from lightning_smooth.smoothing.laws import Law
 from lightning_smooth.smoothing.plans import Draws, Plan
-from lightning_smooth.smoothing.rng import BLOCK, NoiseKey, Stream
+from lightning_smooth.smoothing.rng import NoiseKey, Stream
 from lightning_smooth.smoothing.smoothed import SmoothedClassifier
 from lightning_smooth.types import ABSTAIN, Guarantee, Precision
 
@@ -204,9 +204,7 @@ class VotingCertifier(Certifier):
             method=self.method,
             parameters={
                 **self._own(),
-                "block": BLOCK,
-                "generator": self.law.generator(smoothed.device),
-                **smoothed.arithmetic,
+                **smoothed.drawing,
                 "classes": len(votes),
                 **(parameters or {}),
             },

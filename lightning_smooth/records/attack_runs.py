@@ -11,8 +11,8 @@ from typing import Any
 
 from lightning_smooth.errors import RecordError
 from lightning_smooth.records.attack import AttackOutcome
-from lightning_smooth.records.reading import FORMAT, gather_kind, kind_of, read_kind
-from lightning_smooth.records.runs import PARTS, RECORDS, Run, completeness, has_header, run_folder
+from lightning_smooth.records.reading import FORMAT, gather_kind, has_header, kind_of, read_kind
+from lightning_smooth.records.runs import PARTS, RECORDS, Run, completeness, run_folder
 
 _TORN = '"kind":"outcomes"'
 """What a header of outcomes says within its first words, even where it is cut off."""

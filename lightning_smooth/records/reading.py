@@ -130,6 +130,17 @@ def _read_line(path: Path, number: int, line: str, kind: type[R]) -> R:
         ) from error
 
 
+def has_header(file: Path, notes: list[str]) -> bool:
+    """Whether a records file holds more than a part of its header; else a note says so."""
+    try:
+        whole = b"\n" in file.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{file} cannot be read: {error.strerror}. Check it.") from error
+    if not whole:
+        notes.append(f"{file.name} ends within its header and holds no image.")
+    return whole
+
+
 def differences(
     ours: Mapping[str, Any],
     theirs: Mapping[str, Any],

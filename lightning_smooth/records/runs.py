@@ -17,7 +17,7 @@ from lightning_smooth.records.frames import certificate_frame
 from lightning_smooth.records.limits import largest_radius, number, targets
 from lightning_smooth.records.measure import Measure, measure
 from lightning_smooth.records.published import first_line, is_published_header, read_published
-from lightning_smooth.records.reading import gather
+from lightning_smooth.records.reading import gather, has_header
 from lightning_smooth.records.summary import claim
 
 RECORDS = "records.jsonl"
@@ -243,17 +243,6 @@ def _from_records(path: Path, files: Sequence[Path]) -> Run:
         requested=requested,
         notes=tuple(notes),
     )
-
-
-def has_header(file: Path, notes: list[str]) -> bool:
-    """Whether a records file holds more than a part of its header; else a note says so."""
-    try:
-        whole = b"\n" in file.read_bytes()
-    except OSError as error:
-        raise RecordError(f"{file} cannot be read: {error.strerror}. Check it.") from error
-    if not whole:
-        notes.append(f"{file.name} ends within its header and holds no image.")
-    return whole
 
 
 def completeness(

@@ -69,6 +69,13 @@ class ParameterNoise(Law):
         uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
         return self._theta(np.minimum(uniform.reshape(draws, -1), 1 - 2.0**-53)).to(device)
 
+    def draws(self, key: NoiseKey, first: int, end: int) -> Tensor:
+        """Draws `first` to `end` of a stream, whatever the image: (N, P) float64, on the CPU."""
+        blocks = range(first // BLOCK, (end + BLOCK - 1) // BLOCK)
+        cpu = torch.device("cpu")
+        theta = torch.cat([self.block(key, block, (1, 1, 1), cpu) for block in blocks])
+        return theta[first % BLOCK :][: end - first]
+
     def generator(self, device: torch.device) -> str:
         """See `Law.generator`: that of the CPU, wherever the draws are wanted."""
         return backend(torch.device("cpu"))

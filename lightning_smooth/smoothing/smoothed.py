@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import cast, get_args
+from typing import Any, cast, get_args
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,7 +17,7 @@ from lightning_smooth.smoothing.execution import Execution, Speed, prepare, tria
 from lightning_smooth.smoothing.laws import Law
 from lightning_smooth.smoothing.plans import Draws, Plan, T, Tally, votes
 from lightning_smooth.smoothing.queue import DrawQueue
-from lightning_smooth.smoothing.rng import NoiseKey
+from lightning_smooth.smoothing.rng import BLOCK, NoiseKey
 from lightning_smooth.smoothing.sharing import Share
 from lightning_smooth.types import Precision
 
@@ -162,6 +162,11 @@ class SmoothedClassifier:
         if done is not None and done.compiled:
             said["compiled"] = True
         return said
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """What certificates say of the draws, once they were made, and of their arithmetic."""
+        return {"block": BLOCK, "generator": self.law.generator(self.device), **self.arithmetic}
 
     @property
     def roundoff(self) -> float:
