@@ -150,12 +150,16 @@ class SmoothCLI(LightningCLI):
         folder = RunFolder(self.folder, verb=str(self.subcommand), config=self.kept_config)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         callbacks[:0] = [OneRun(self.folder, self.kept_config), self.stop, folder]
-        if any(isinstance(c, ModelCheckpoint) and c.save_last for c in callbacks):
+        trial = trainer.fast_dev_run  # type: ignore[attr-defined]
+        if not trial and any(isinstance(c, ModelCheckpoint) and c.save_last for c in callbacks):
             callbacks.append(LastCheckpoint())
         return trainer
 
     def after_fit(self) -> None:
         """Say where the training is, and what comes next."""
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            rank_zero_info("A trial (fast_dev_run): nothing of it is kept.")
+            return
         certifier = self.config[str(self.subcommand)].certification.certifier
         next_ = "test" if certifier is None else "certify"
         rank_zero_info(f"Trained: {self.folder}. Next: {self._next(next_)}")

@@ -18,6 +18,7 @@ from lightning_smooth.callbacks.subject import network, warn_of_slow_bf16
 from lightning_smooth.callbacks.validation import ValidationCertification
 from lightning_smooth.certify.base import Certifier
 from lightning_smooth.errors import InputError, check_count
+from lightning_smooth.records.audit_checks import overclaiming
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.records.reading import samples_path
 from lightning_smooth.records.summary import summarise
@@ -135,7 +136,16 @@ class CertificationCallback(Recording[Certificate], ValidationCertification):
 
     def figures(self) -> dict[str, Any]:
         """See `Recording.figures`."""
-        return summarise(self.results, self.radii)
+        figures = summarise(self.results, self.radii)
+        false = overclaiming({"certifier": self.certifier.describe()}, self.results)
+        if false:
+            figures["guarantee"] = "unknown"
+            rank_zero_warn(
+                f"{len(false):,} of {len(self.results):,} certificates claim more than their "
+                f"counts give, that of image {false[0]} first: the records were changed. "
+                "`lightning-smooth audit` says what is wrong."
+            )
+        return figures
 
     def together(self, trainer: pl.Trainer) -> bool:
         """Whether the processes share each image's draws."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lightning_smooth.errors import InputError, SoundnessError, check_count, check_probability
 from lightning_smooth.maths.ledger import check_ledger
+from lightning_smooth.models.stochastic import is_stochastic
 from lightning_smooth.records.certificate import Certificate
 from lightning_smooth.smoothing.checks import check_image
 from lightning_smooth.smoothing.execution import Speed
@@ -119,7 +120,8 @@ class Certifier(ABC):
 
         Raises:
             InputError: as for the call, or images of different shapes, or not as many indices or
-                labels as images.
+                labels as images; or the model draws (`models.stochastic`), and the certifier
+                rests on no draw or shares them.
             SoundnessError: as for the call.
         """
         images, indices = list(images), list(indices)
@@ -134,6 +136,7 @@ class Certifier(ABC):
             raise InputError(f"Expected images of one shape, but got {shapes}: resize them.")
         if not images:
             return
+        self._check_stochastic(model, share)
         smoothed = self.smooth(model, share)
         plans = [
             self._checked(smoothed, image, index, label)
@@ -159,6 +162,23 @@ class Certifier(ABC):
             speed=self.speed,
             share=share,
         )
+
+    def _check_stochastic(self, model: nn.Module, share: Share | None) -> None:
+        if not is_stochastic(model):
+            return
+        if self.deterministic:
+            raise InputError(
+                f"Expected a model that always answers alike, but this one draws "
+                f"(`stochastic = True`), and {type(self).__name__} looks at one answer: certify "
+                "it with draws."
+            )
+        # Processes that were seeded alike would make the same draws of the model's own.
+        if share is not None and share.world > 1:
+            raise InputError(
+                "Expected a model that always answers alike where processes share the draws of an "
+                "image, but this one draws (`stochastic = True`), and they could draw alike: give "
+                "each process images of its own (`shard: images`)."
+            )
 
     def encode(self, images: Tensor) -> Tensor:
         """What noise is added to, of images (B, C, H, W): the images, unless a subclass says else.

@@ -44,8 +44,9 @@ class LipschitzCertifier(Certifier):
         rounding: by how much a score, as the machine computes it, may differ from that of the
             function whose constant is known, at any input; it has to be stated. 0 takes the
             computed scores for exact ones: radii can then be too large by what float32 rounds off
-            (in bf16, which is never exact, it is refused). Otherwise it is at least what rounding
-            the scores themselves may take, half a unit in the last place of the largest.
+            (in bf16 and float16, which are never exact, it is refused). Otherwise it is at least
+            what rounding the scores themselves may take, half a unit in the last place of the
+            largest.
         norm: norm in which the constant holds, and the unit of the radius: `l2`, `l1` or `linf`,
             over all pixels and channels in [0, 1].
         batch_size: images in a forward pass, None to choose.
@@ -55,7 +56,7 @@ class LipschitzCertifier(Certifier):
     Raises:
         InputError: the constant is not above 0, rounding below 0, or 0 in bf16, or the norm or the
             precision is not known. When it runs: an image's scores are so large that rounding them
-            takes more than `rounding`.
+            takes more than `rounding`, or that is 0 and the weights are coarser than float32.
     """
 
     method = "lipschitz"
@@ -124,6 +125,12 @@ class LipschitzCertifier(Certifier):
             raise InputError(
                 f"Expected scores below 2^63, but image {index} has {top:g} and {second:g}: divide "
                 "the model's scores by a constant, and `lipschitz` and `rounding` with them."
+            )
+        coarse = smoothed.roundoff > torch.finfo(torch.float32).eps / 2
+        if self.rounding == 0 and coarse:
+            raise InputError(
+                "Expected `rounding` above 0 for a model whose weights are coarser than float32, "
+                "but got 0: state by how much they may move a score, or certify model.float()."
             )
         least = smoothed.roundoff * max(abs(top), abs(second))
         if 0 < self.rounding < least:

@@ -84,8 +84,10 @@ class Deciding(Stopping):
     it) or `undecided` (after `n` draws). Giving up spends power alone.
     """
 
-    def _decide(self, radii: Sequence[float], rule: Rule) -> None:
+    def _decide(self, radii: Sequence[float] | float, rule: Rule) -> None:
         self._stop_by(rule)
+        if isinstance(radii, int | float):
+            radii = [radii]
         self.radii = tuple(sorted({float(radius) for radius in radii}))
         possible = bool(self.radii) and 0 <= self.radii[0] <= self.radii[-1] <= self.largest_radius
         if possible:

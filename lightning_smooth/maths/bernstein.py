@@ -55,7 +55,7 @@ def empirical_bernstein_lower(
         )
     mean = Fraction(total, n * scale)
     variance = Fraction(spread, n * (n - 1) * scale * scale)
-    log = math.log(2 / alpha)
+    log = math.log(2) - math.log(alpha)
     below = math.sqrt(2 * float(variance) * log / n) + 7 * log / (3 * (n - 1))
     bound = mean - Fraction(below * (1 + _SLACK))
     return max(0.0, math.nextafter(float(bound), -math.inf))

@@ -6,7 +6,7 @@ Source: Cohen, Rosenfeld, Kolter 2019, section 3.2.2 (LOWERCONFBOUND); THEORY se
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from scipy.stats import binom
 from statsmodels.stats.proportion import proportion_confint
 
 from lightning_smooth.errors import InputError, check_count, check_probability
+
+_LEAST: Final = 1e-280
+"""The least alpha for which scipy's inverse and tail were seen to be right."""
 
 
 def clopper_pearson_lower(hits: int, n: int, alpha: float) -> float:
@@ -29,7 +32,7 @@ def clopper_pearson_lower(hits: int, n: int, alpha: float) -> float:
         alpha: failure probability, in (0, 1).
 
     Returns:
-        The bound, in [0, 1); 0 when there is no hit.
+        The bound, in [0, 1); 0 when there is no hit, or where alpha is below 1e-280.
 
     Raises:
         InputError: an argument is out of range.
@@ -47,7 +50,7 @@ def clopper_pearson_lower(hits: int, n: int, alpha: float) -> float:
     if hits == 0:
         return 0.0
     bound = float(betaincinv(hits, n - hits + 1, alpha))
-    if math.isnan(bound):  # alpha is below what scipy can invert
+    if math.isnan(bound) or alpha < _LEAST:  # below what scipy can invert, or say the tail of
         return 0.0
     step = math.ulp(bound)
     while bound > 0 and binom.sf(hits - 1, n, bound) > alpha:

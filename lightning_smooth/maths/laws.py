@@ -134,10 +134,10 @@ class UniformLaw(ParameterLaw):
         return uniform_radius(p, self.half_width)
 
     def _after(self, p: float, shift: float) -> float:
-        return _minus(p, shift / (2 * self.half_width))
+        return _minus(p, shift / self.half_width / 2)
 
     def _needed(self, shift: float) -> float:
-        return 0.5 + shift / (2 * self.half_width)
+        return 0.5 + shift / self.half_width / 2
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ from lightning_smooth.records.certificate import Certificate
 _BINDING: Final = ("sigma", "lam", "precision", "block", "rule", "n", "transform", "box", "norm")
 """Settings that stand in each certificate, so that it says by itself what was certified."""
 
+_SCALES: Final = ("sigma", "lam", "laws", "target", "transform", "precision")
+"""Settings that are one for all images: chosen for each image, they would be chosen by it."""
+
 
 def hits(case: Subject) -> list[Problem] | None:
     """Hits are the candidate's votes, and looks go on from one another and end at them."""
@@ -55,6 +58,8 @@ def _compare_votes(c: Certificate, header: Mapping[str, Any]) -> Iterator[Proble
     if named and isinstance(classes, int) and classes not in (named, named + 1):
         yield Problem("contradiction", f"{classes} classes", f"{named} class names")
     listed = counted(c)
+    if listed and not c.n0:
+        yield Problem("unsound", "n0 = 0", "draws that chose the class before the others")
     if listed and c.n0 and not c.votes0:
         yield Problem("incomplete", "no votes0", f"those of n0 = {c.n0} draws")
     if listed and c.n and not c.votes:
@@ -69,14 +74,14 @@ def _compare_votes(c: Certificate, header: Mapping[str, Any]) -> Iterator[Proble
 
 
 def candidate(case: Subject) -> list[Problem] | None:
-    """The candidate has the most of the n0 votes."""
+    """The candidate has the most of the n0 votes, and is the first class of those that have."""
     c = case.certificate
     if not c.votes0:
         return None
     most = max(c.votes0.values())
-    if c.votes0.get(c.candidate, 0) == most:
+    chosen = min(k for k, count in c.votes0.items() if count == most)
+    if c.candidate == chosen:
         return []
-    chosen = " or ".join(str(k) for k, count in c.votes0.items() if count == most)
     return [Problem("contradiction", c.candidate, f"{chosen}, by the votes of n0 draws")]
 
 
@@ -125,6 +130,15 @@ def _compare_settings(
             yield Problem("contradiction", f"{name} = {value!r:.60}", f"{set_to!r:.60} (header)")
         if name in _BINDING and name not in own and name not in c.parameters and c.n:
             yield Problem("incomplete", f"no {name}", f"{set_to!r:.60} (header)")
+    if c.alpha and counted(c):
+        for name in ("alpha", "seed", "n0", "n"):
+            if name not in settings:
+                own_value = f"{name} = {getattr(c, name)!r}, of this image alone"
+                yield Problem("incomplete", own_value, f"{name} in the header's settings")
+        for name in _SCALES:
+            if name in c.parameters and name not in settings:
+                own_value = f"{name} = {c.parameters[name]!r:.60}, of this image alone"
+                yield Problem("incomplete", own_value, f"{name} in the header's settings")
     radii = settings.get("radii")
     if isinstance(radii, list) and c.decisions and {*map(str, radii)} != c.decisions.keys():
         decided = ", ".join(c.decisions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -72,11 +72,16 @@ def lipschitz(c: Certificate) -> Recomputed:
     unit = c.parameters.get("norm")
     if unit not in ("l2", "l1", "linf"):
         raise RecordError(f"`norm` is {unit!r}, not l2, l1 or linf.")
+    top, second = (number(c.measured, name, where="measured") for name in ("top", "second"))
+    rounding = number(c.parameters, "rounding", where="parameters")
+    bf16 = c.parameters.get("precision") == "bf16"
+    dtype = "bfloat16" if bf16 else str(c.parameters.get("dtype", "float64"))
+    # Half a unit in the last place of a score; of the finest where records do not say which.
+    least = {"bfloat16": 2.0**-8, "float16": 2.0**-11}.get(dtype, 2.0**-53)
+    if rounding < least * max(abs(top), abs(second)) and (rounding or least > 2.0**-24):
+        raise RecordError(f"`rounding` is {rounding!r}, less than scores {top!r} lose in {dtype}.")
     radius = lipschitz_radius(
-        number(c.measured, "top", where="measured"),
-        number(c.measured, "second", where="measured"),
-        number(c.parameters, "lipschitz", where="parameters"),
-        rounding=number(c.parameters, "rounding", where="parameters"),
+        top, second, number(c.parameters, "lipschitz", where="parameters"), rounding=rounding
     )
     return Recomputed(p_lower=0.0, conclude=partial(_margin_verdict, radius), radius_unit=unit)
 
@@ -103,6 +108,9 @@ def enumeration(c: Certificate) -> Recomputed:
     unit, attained = _ENUMERATED[name]
     radius = number(c.parameters, "largest", where="parameters")
     listed, agreed = (_whole(c.measured, name, where="measured") for name in ("listed", "agreed"))
+    least = _least_listed(name, c.parameters, radius)
+    if listed < least:
+        raise RecordError(f"{listed} images are listed of {transform}: there are {least} at least.")
     if not 1 <= agreed <= listed or (agreed == listed) != ("nearest" not in c.measured):
         raise RecordError(f"{agreed} of {listed} images agreed: `nearest` contradicts that.")
     if "nearest" in c.measured:
@@ -113,6 +121,32 @@ def enumeration(c: Certificate) -> Recomputed:
         conclude=partial(_margin_verdict, radius),
         radius_unit=unit,
     )
+
+
+def _least_listed(name: str, parameters: Mapping[str, Any], largest: float) -> int:
+    """How many images attacks up to `largest` make at least: those that certainly differ."""
+    size = parameters.get("size")
+    if not (isinstance(size, Sequence) and len(size) == 2 and all(_is_side(s) for s in size)):
+        raise RecordError(f"`size` is {size!r}, not the height and width of the images.")
+    height, width = int(size[0]), int(size[1])
+    if name == "LevelBrightness":
+        return 1 + 2 * math.floor(min(largest, 255))
+    if name == "Occlusion":
+        sides = range(1, min(math.floor(largest), height, width) + 1)
+        return 1 + sum((height - side + 1) * (width - side + 1) for side in sides)
+    if name == "IntegerTranslation":
+        # Shifts by less than half an image, which differ whatever comes in from the border.
+        half, across = (height - 1) // 2, (width - 1) // 2
+        exact = largest == math.floor(largest)
+        squared = math.floor(largest**2 if exact else largest**2 * (1 - 1e-12))
+        up = range(min(half, math.isqrt(squared)) + 1)
+        rows = [2 * min(math.isqrt(squared - dy**2), across) + 1 for dy in up]
+        return 2 * sum(rows) - rows[0]
+    return 1
+
+
+def _is_side(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1 << 16
 
 
 def _margin_verdict(radius: float | None, p_lower: float) -> Verdict:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from lightning_smooth.errors import RecordError
 from lightning_smooth.maths.confidence import clopper_pearson_lower
@@ -43,6 +44,8 @@ def base_spt_sequential(c: Certificate) -> Recomputed:
 
 def _sequential(c: Certificate, guarantee: Guarantee) -> Recomputed:
     target = _target(c)
+    if guarantee == "certified":
+        _composing(c, target)
     found = decided(c, target.needed)
     return Recomputed(
         p_lower=found.p_lower,
@@ -57,6 +60,8 @@ def _fixed(c: Certificate, guarantee: Guarantee) -> Recomputed:
     if c.looks:
         raise RecordError("There are `looks`, though the method draws a fixed number.")
     target, alpha = _target(c), number(c.ledger, "estimation", where="ledger")
+    if guarantee == "certified":
+        _composing(c, target)
     return Recomputed(
         p_lower=clopper_pearson_lower(c.hits, c.n, alpha),
         conclude=lambda p: Verdict(
@@ -69,6 +74,32 @@ def _fixed(c: Certificate, guarantee: Guarantee) -> Recomputed:
 
 def _radii(target: Target, p_lower: float) -> dict[str, float]:
     return target.radii(p_lower) if p_lower > 0.5 else {}
+
+
+_COMPOSING: Final = {
+    "Brightness", "BrightnessContrast", "Commuting", "Contrast", "GaussianBlur", "Hue",
+    "IntegerTranslation", "Saturation",
+}  # fmt: skip
+"""Transformations that compose; integer translations do with cyclic padding."""
+
+_COUPLED: Final = {"BrightnessContrast": ["brightness", "contrast"]}
+"""Parameters of a transformation that act on each other."""
+
+
+def _composing(c: Certificate, target: Target) -> None:
+    """Check that a radius is claimed of a transformation which has one, by the rule for it."""
+    transform = str(c.parameters.get("transform"))
+    names = set(re.findall(r"(\w+)\(", transform))
+    paddings = set(re.findall(r"padding='(\w+)'", transform))
+    if not names or names - _COMPOSING or paddings - {"cyclic"}:
+        raise RecordError(
+            f"{transform} is none of the transformations that are known to compose: what its draws "
+            "give is no more than `estimated`."
+        )
+    for name in names & _COUPLED.keys():
+        pair = _COUPLED[name]
+        if set(pair) & set(target.laws) and list(target.coupled or ()) != pair:
+            raise RecordError(f"`target` has not `coupled` {pair}, which act on each other.")
 
 
 def _target(c: Certificate) -> Target:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from lightning_smooth.errors import RecordError
 from lightning_smooth.maths.confidence import clopper_pearson_upper
 from lightning_smooth.maths.laws import GaussianLaw
+from lightning_smooth.maths.radius import gaussian_probability
+from lightning_smooth.maths.sequential import Looks
 from lightning_smooth.maths.spt import (
     ERROR_SHARE,
     HOLDS_FOR,
@@ -123,8 +125,6 @@ def _tested_at(c: Certificate) -> None:
 
 
 def _outer(c: Certificate, rho: float, spent: float) -> Recomputed:
-    if _whole(c, "passes") < c.hits:
-        raise RecordError(f"{c.hits} tests passed, with {c.measured['passes']!r} draws in all.")
     missing = [name for name in _SETTINGS if name not in c.parameters]
     if missing:
         raise RecordError(f"There is no `{missing[0]}` in `parameters`.")
@@ -140,6 +140,7 @@ def _outer(c: Certificate, rho: float, spent: float) -> Recomputed:
     )
     if not sigma > 0:
         raise RecordError(f"`sigma` is {sigma!r}, not above 0.")
+    _inner_tests(c, sigma, level)
     law = GaussianLaw(scale).describe()
     names = {"degrees": ["angle"], "pixels": ["dx", "dy"]}[_unit(c.parameters)]
     if c.parameters.get("laws") != dict.fromkeys(names, law):
@@ -164,6 +165,22 @@ def _outer(c: Certificate, rho: float, spent: float) -> Recomputed:
         radius_unit=_unit(c.parameters),
         stops_early=True,
     )
+
+
+def _inner_tests(c: Certificate, sigma: float, level: float) -> None:
+    """Check that as many tests can have passed as hits are claimed."""
+    inner = number(c.parameters, "inner", where="parameters")
+    if not (inner == int(inner) >= 1 and 0 < level < 1):
+        raise RecordError(f"`inner` and `level` are {inner!r} and {level!r}.")
+    tests = Looks(int(inner), level)
+    least = c.hits * tests.sizes[0]
+    if _whole(c, "passes") < least:
+        raise RecordError(
+            f"{c.hits} tests passed, with {c.measured['passes']!r} draws in all: they take {least}."
+        )
+    near = number(c.measured, "smallest", where="measured") if "smallest" in c.measured else 0.0
+    if c.hits and gaussian_probability(max(near, 0.0), sigma) > tests.running(tests.sizes):
+        raise RecordError(f"No count of {int(inner)} draws shows a distance of {near!r}.")
 
 
 def _whole(c: Certificate, key: str) -> int:

@@ -82,7 +82,8 @@ def contradiction_words(f: AttackFigures) -> str:
         f"{f.name}, {f.title} ({f.attack.path.name}) contradicts the certificates of "
         f"{listed(b.contradicted)}: the smoothed classifier answered another class where they say "
         f"that there is none.{below} One certificate in 1 / alpha may be wrong by chance; more "
-        "than that is a bug."
+        "than that is a bug. Where alpha is 0 none may be: what the certificates assume (a stated "
+        "Lipschitz constant, for one) is false."
     )
 
 

@@ -14,6 +14,9 @@ from lightning_smooth.types import Precision
 _ROUNDING: Final[dict[Precision, float]] = {"float32": 1e-3, "bf16": 5e-2}
 """What answers may differ by that kernels for other batch sizes give, relative to the largest."""
 
+_COPIES: Final = 8
+"""Copies of an image that a model which draws is asked for at once, and how often."""
+
 
 def check_image(image: Tensor) -> Tensor:
     """Return one image, if it is one.
@@ -112,7 +115,8 @@ def check_function(model: nn.Module, images: Tensor, *, precision: Precision) ->
     """Check that a model answers each image by itself, and always the same.
 
     Draws of a certificate have to be independent, and share their batches with those of other
-    images. Models that say that they draw (`stochastic = True`) are taken at their word.
+    images. Models that say that they draw (`stochastic = True`) may answer otherwise each time,
+    but not by the statistics of the batch, nor by one draw for all of it.
 
     Args:
         model: base classifier, in eval mode.
@@ -123,6 +127,7 @@ def check_function(model: nn.Module, images: Tensor, *, precision: Precision) ->
         InputError: an answer depends on the rest of the batch, or on chance.
     """
     if is_stochastic(model):
+        _check_draws(model, images, _ROUNDING[precision])
         return
     told = model(images)
     if not isinstance(told, Tensor) or told.ndim != 2 or not bool(told.isfinite().all()):
@@ -137,3 +142,25 @@ def check_function(model: nn.Module, images: Tensor, *, precision: Precision) ->
                 "does that, and noise. A model that draws for each image anew says so by the class "
                 "attribute `stochastic = True`."
             )
+
+
+def _check_draws(model: nn.Module, images: Tensor, largest: float) -> None:
+    """Check of a model that draws what can be seen of its drawing for each image anew."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise InputError(
+                "Expected a model whose answer to an image does not depend on the rest of the "
+                f"batch, but {name or 'it'} is a BatchNorm without running statistics."
+            )
+    copies = images[:1].expand(_COPIES, *images.shape[1:])
+    answers = [model(copies) for _ in range(_COPIES)]
+    if not all(isinstance(told, Tensor) and told.ndim == 2 for told in answers):
+        return
+    within = max(float((told - told[:1]).abs().max()) for told in answers)
+    between = max(float((told[0] - answers[0][0]).abs().max()) for told in answers)
+    if between > largest * float(answers[0].abs().max()) and 100 * within < between:
+        raise InputError(
+            "Expected a model that draws for each image anew (`stochastic = True`), but this one "
+            f"gives {_COPIES} copies of an image one answer, and another one the next time: it "
+            "draws once for a batch, whose draws are then not independent."
+        )

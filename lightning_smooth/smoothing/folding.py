@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lightning_smooth.models.stochastic import is_stochastic
+
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -32,9 +34,11 @@ def folded(model: nn.Module, images: Tensor) -> nn.Module | None:
 
     Returns:
         The copy; None where there is nothing to fold, where the network's way depends on its
-        input, or where the answers differ.
+        input or on chance, or where the answers differ.
     """
     if not any(isinstance(module, _NORMS) for module in model.modules()) or _watched(model):
+        return None
+    if is_stochastic(model):  # what it draws outside of torch's operations would be drawn once
         return None
     try:
         fast = _fused(copy.deepcopy(model).eval())

@@ -44,7 +44,7 @@ class SmoothedClassifier:
         share: splits each image's draws with other processes; None to make all of them here.
 
     Raises:
-        InputError: `batch_size` is below 1, or the precision is not known.
+        InputError: `batch_size` is below 1, the precision is not known, or `model` is no module.
     """
 
     def __init__(
@@ -57,6 +57,11 @@ class SmoothedClassifier:
         speed: Speed | None = None,
         share: Share | None = None,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                f"Expected `model` to be a torch.nn.Module, but got {type(model).__name__}: make "
+                "it the forward of one."
+            )
         self.model = model
         self.law = law
         self.batch_size = (
@@ -157,6 +162,9 @@ class SmoothedClassifier:
         """What certificates say of the arithmetic of the model, once it has run."""
         done = self.execution
         said: dict[str, str | bool] = {"precision": self.precision}
+        dtype = _reference(self.model).dtype
+        if dtype != torch.float32:
+            said["dtype"] = str(dtype).removeprefix("torch.")
         if done is not None and done.folded:
             said["batchnorm"] = "folded"
         if done is not None and done.compiled:

@@ -234,6 +234,15 @@ def test_rounding_below_that_of_the_scores_themselves_is_refused(size, precision
     assert c.abstained
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_no_rounding_at_all_is_refused_of_coarse_weights(dtype):
+    x = torch.full((1, 4, 4), 0.9)
+    with pytest.raises(InputError, match="weights are coarser than float32"):
+        LipschitzCertifier(1.0, 0.0)(linear().to(dtype), x, index=3)
+    c = LipschitzCertifier(1.0, 1.0)(linear().to(dtype), x, index=3)
+    assert c.parameters["dtype"] == str(dtype).removeprefix("torch.")
+
+
 def test_no_rounding_at_all_is_refused_in_bf16():
     with pytest.raises(InputError, match="above 0 in bf16"):
         LipschitzCertifier(1.0, 0.0, precision="bf16")

@@ -1,5 +1,6 @@
 """Every mistake a user makes at the command line: a sentence, exit status 2, no traceback."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -180,3 +181,25 @@ def test_checkpoints_that_no_summary_names_are_not_passed_over(trained, capfd, t
     words = said(capfd, ["certify", *QUICK, f"--output.folder={tmp_path}"])
     assert "has checkpoints, best.ckpt, last.ckpt, but its summary.json does not say" in words
     assert not (tmp_path / "records.jsonl").exists()
+
+
+def test_a_trial_leaves_nothing_that_a_training_would_go_on_from(tmp_path):
+    folder = tmp_path / "trial"
+    arguments = ["fit", *QUICK, "--trainer.fast_dev_run=true", f"--output.folder={folder}"]
+    assert main(arguments) in (0, None)
+    assert not list(folder.rglob("*.ckpt"))
+
+
+def test_certificates_that_were_changed_are_not_summarised_as_certified(trained):
+    arguments = ["certify", *QUICK, f"--output.folder={trained}", "--data.limit=2"]
+    arguments += ["--certification.records=changed.jsonl"]
+    assert main(arguments) in (0, None)
+    file = trained / "changed.jsonl"
+    header, *rows = [json.loads(line) for line in file.read_text().splitlines()]
+    certified = next(row for row in rows if row["radius"] > 0)
+    certified["radius"] *= 2
+    file.write_text("".join(json.dumps(line) + "\n" for line in (header, *rows)))
+    with pytest.warns(UserWarning, match="1 of 2 certificates claim more"):
+        assert main(arguments) in (0, None)
+    summary = json.loads((trained / "summary.json").read_text())
+    assert summary["certify changed"]["guarantee"] == "unknown"
