@@ -150,8 +150,11 @@ class SmoothCLI(LightningCLI):
         folder = RunFolder(self.folder, verb=str(self.subcommand), config=self.kept_config)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         callbacks[:0] = [OneRun(self.folder, self.kept_config), self.stop, folder]
-        trial = trainer.fast_dev_run  # type: ignore[attr-defined]
-        if not trial and any(isinstance(c, ModelCheckpoint) and c.save_last for c in callbacks):
+        keeping = [c for c in callbacks if isinstance(c, ModelCheckpoint) and c.save_last]
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            for checkpoint in keeping:  # Lightning writes that of a trial, too
+                checkpoint.save_last = None
+        elif keeping:
             callbacks.append(LastCheckpoint())
         return trainer
 
